@@ -1,0 +1,1 @@
+"""Market data, indicators, features, regimes and margin arithmetic, on arrays."""

@@ -1,0 +1,1 @@
+"""Backtrader feeds over MarketData, and the sample data."""
