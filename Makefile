@@ -1,0 +1,52 @@
+# Everything runs in its own environment, from the built wheel, with the versions of constraints.txt.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+SOURCES := $(shell find ai_backtrader strategies analyzers datafeeds -type f -not -name '*.pyc') pyproject.toml constraints.txt
+DATA   ?=
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint dev clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# `build/` would carry deleted modules into the wheel.
+$(VENV)/.installed: $(SOURCES) | $(BIN)/python
+	rm -rf build
+	$(PIP) ".[report]"
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.installed
+	$(PIP) ".[all,test]"
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.test
+	$(PIP) ".[lint]"
+	@touch $@
+
+demo: $(VENV)/.installed  ## trade the sample data (or DATA=file.csv.gz) and draw the result to demo.png
+	$(BIN)/ai-backtrader demo $(if $(DATA),--data $(DATA)) --plot demo.png $(ARGS)
+
+test: $(VENV)/.test  ## the tests, against the installed wheel
+	$(BIN)/pytest -n auto -m "not slow" $(ARGS)
+
+test-slow: $(VENV)/.test  ## the longer checks
+	$(BIN)/pytest -n auto -m slow $(ARGS)
+
+lint: $(VENV)/.lint  ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+dev: $(BIN)/python  ## the same environment with the package editable
+	$(PIP) --editable ".[all,test,lint]"
+
+clean:  ## remove the environment and what was built
+	rm -rf $(VENV) build dist *.egg-info
