@@ -6,7 +6,7 @@ import functools
 import hashlib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Self, Unpack
+from typing import Any, Self, Unpack, cast
 
 import numpy as np
 import pandas as pd
@@ -79,17 +79,18 @@ class MarketData:
     open_interest: NDArray[np.float64] | None = None
     long_short_ratio: NDArray[np.float64] | None = None
     taker_buy_volume: NDArray[np.float64] | None = None
-    report: DataReport = field(default=None)  # type: ignore[assignment]  # filled in __post_init__ when not given
+    report: DataReport = field(default=cast(DataReport, None))  # __post_init__ makes it where it is not given
 
     def __post_init__(self) -> None:
-        if not isinstance(self.symbol, str) or not self.symbol.strip():
-            raise SettingsError("MarketData", [f"symbol must be a text that is not empty, got {self.symbol!r}"])
+        symbol: object = self.symbol
+        if not isinstance(symbol, str) or not symbol.strip():
+            raise SettingsError("MarketData", [f"symbol must be a text that is not empty, got {symbol!r}"])
         object.__setattr__(self, "times", _frozen(self.times, np.dtype("datetime64[ns]")))
         for name in (*REQUIRED, *OPTIONAL):
             values = getattr(self, name)
             if values is not None:
                 object.__setattr__(self, name, _frozen(values, np.dtype(np.float64)))
-        if self.report is None:
+        if cast(DataReport | None, self.report) is None:
             # Made by hand from arrays: the same checks as a file's.
             table = self._table()
             check_table(table, LoadSettings(min_bars=1))
@@ -161,7 +162,8 @@ class MarketData:
         return len(self.times)
 
     def __repr__(self) -> str:
-        return f"MarketData({self.symbol!r}, {len(self)} bars of {self.bar_seconds} s, {self.report.first} to {self.report.last})"
+        bars = f"{len(self)} bars of {self.bar_seconds} s"
+        return f"MarketData({self.symbol!r}, {bars}, {self.report.first} to {self.report.last})"
 
     @property
     def has_mark(self) -> bool:
@@ -274,10 +276,10 @@ def _without_empty(table: Table) -> tuple[Table, tuple[str, ...]]:
 
 def _utc(name: str, moment: Any) -> np.datetime64:
     try:
-        stamp = pd.Timestamp(moment)
+        stamp: Any = pd.Timestamp(moment)
     except (ValueError, TypeError) as error:
         raise SettingsError("MarketData.between", [f"{name} must be a time, got {moment!r}"]) from error
     if stamp is pd.NaT:
         raise SettingsError("MarketData.between", [f"{name} must be a time, got {moment!r}"])
     naive = stamp if stamp.tzinfo is None else stamp.tz_convert("UTC").tz_localize(None)
-    return naive.to_datetime64()
+    return np.datetime64(naive.to_datetime64(), "ns")

@@ -1,4 +1,4 @@
-"""Reading a source (frame, CSV, Parquet) into a :class:`~ai_backtrader.market.table.Table`, naming what cannot be read."""
+"""Reading a source (frame, CSV, Parquet) into a :class:`~ai_backtrader.market.table.Table`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,9 @@ __all__ = ["read_csv", "read_frame", "read_parquet", "symbol_of"]
 
 # In this order: the first that the source has is its time.
 _TIME_NAMES = ("datetime", "timestamp", "open_time", "date", "time")
+# The nearest float to each number's text is pandas' default from 3.1 on; before, it is an option (deprecated since).
+_PANDAS = tuple(int(part) for part in pd.__version__.split(".")[:2])
+_NEAREST_FLOAT: Any = {} if _PANDAS >= (3, 1) else {"float_precision": "round_trip"}
 _BAR_LENGTH_OR_YEAR = re.compile(r"^(?:\d+(?:s|m|min|h|d|w|mo)|(?:19|20)\d{2})$", re.IGNORECASE)
 
 
@@ -81,7 +85,7 @@ def read_csv(path: str | Path, *, settings: LoadSettings) -> Table:
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame = pd.read_csv(
                 io.StringIO(text), sep=settings.separator, header=None, skiprows=1, names=range(len(names)),
-                index_col=False, float_precision="round_trip", low_memory=False, skip_blank_lines=True,
+                index_col=False, low_memory=False, skip_blank_lines=True, **_NEAREST_FLOAT,
             )  # fmt: skip
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise DataError(
@@ -99,16 +103,13 @@ def read_parquet(path: str | Path, *, settings: LoadSettings) -> Table:
     """Table of a Parquet file."""
     raw = _read_bytes(path)
     try:
-        import pyarrow
-        import pyarrow.parquet
+        frame = pd.read_parquet(io.BytesIO(raw), engine="pyarrow")
     except ImportError as error:
         raise DataError(
             "reading Parquet needs pyarrow",
             feed=str(path), mend='Install it with: pip install "ai-backtrader[parquet]"',
         ) from error  # fmt: skip
-    try:
-        frame = pyarrow.parquet.read_table(io.BytesIO(raw)).to_pandas()
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(
             "not a readable Parquet file",
             feed=str(path), value=" ".join(str(error).split())[:200], mend="Fetch or write the file again",
@@ -122,7 +123,8 @@ def read_frame(frame: object, *, feed: str, settings: LoadSettings) -> Table:
         raise DataError(
             "market data must be a pandas DataFrame",
             feed=feed, value=type(frame).__name__,
-            mend="Pass a DataFrame with columns open, high, low, close, volume; files go through from_csv or from_parquet",
+            mend="Pass a DataFrame with columns open, high, low, close, volume; "
+            "files go through from_csv or from_parquet",
         )  # fmt: skip
     if isinstance(frame.columns, pd.MultiIndex):
         raise DataError(
@@ -135,8 +137,8 @@ def read_frame(frame: object, *, feed: str, settings: LoadSettings) -> Table:
         raise DataError(
             "missing column" if len(missing) == 1 else "missing columns",
             feed=feed, column=", ".join(missing), value="columns " + ", ".join(map(str, frame.columns)),
-            mend="Rename it, or name it with columns={'%s': 'name in the source'}%s"
-            % (missing[0], "; a source without volume gets a column of zeros" if missing == ["volume"] else ""),
+            mend=f"Rename it, or name it with columns={{{missing[0]!r}: 'name in the source'}}"
+            + ("; a source without volume gets a column of zeros" if missing == ["volume"] else ""),
         )  # fmt: skip
     times, zone, used = _read_time(frame, position_of, feed=feed, settings=settings)
     columns: dict[str, NDArray[np.float64]] = {}
@@ -187,7 +189,7 @@ def _read_time(
     frame: pd.DataFrame, position_of: Mapping[str, int], *, feed: str, settings: LoadSettings
 ) -> tuple[NDArray[np.datetime64], str | None, set[int]]:
     named = [name for name in _TIME_NAMES if name in position_of]
-    source: pd.Series[object] | pd.Index[object]
+    source: pd.Series[Any] | pd.Index[Any]
     used: set[int] = set()
     column = "datetime"
     if "datetime" not in settings.columns and not isinstance(frame.index, pd.RangeIndex) and (
@@ -205,7 +207,8 @@ def _read_time(
         raise DataError(
             "missing time column",
             feed=feed, column="datetime", value="columns " + ", ".join(map(str, frame.columns)),
-            mend="Give a DatetimeIndex, a column datetime, timestamp, date or time, or columns={'datetime': 'name in the source'}",
+            mend="Give a DatetimeIndex, a column datetime, timestamp, date or time, "
+            "or columns={'datetime': 'name in the source'}",
         )  # fmt: skip
     if not len(frame):
         raise DataError(
@@ -222,7 +225,7 @@ def _read_time(
     return nanoseconds(times, earliest=earliest, latest=latest, feed=feed, column=column), zone, used
 
 
-def _numbers(source: pd.Series[object]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _numbers(source: pd.Series[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     # float64 copy of a column, NaN where a cell is empty or no number, and the mask of the cells that are no number.
     if source.dtype.kind in "iuf":
         return np.array(source.to_numpy(dtype=np.float64, na_value=np.nan)), np.zeros(len(source), bool)
@@ -235,13 +238,13 @@ def _numbers(source: pd.Series[object]) -> tuple[NDArray[np.float64], NDArray[np
 
 
 def _refuse_text(
-    source: pd.Series[object], wrong: NDArray[np.bool_], times: NDArray[np.datetime64], *, feed: str, column: str
+    source: pd.Series[Any], wrong: NDArray[np.bool_], times: NDArray[np.datetime64], *, feed: str, column: str
 ) -> None:
     if wrong.any():
         table = Table(feed=feed, times=times, columns={}, rows=np.arange(len(source)), rows_read=len(source))
         table.refuse(
             "text where a number should be",
-            wrong, column=column, value=np.array([repr(str(value)) if bad else "" for value, bad in zip(source, wrong, strict=True)]),
+            wrong, column=column, value=source.astype(str).map(repr).to_numpy(dtype=object),
             mend="Write numbers with a point and no thousands marks; repair='text_to_nan' empties such cells",
         )  # fmt: skip
 
@@ -250,7 +253,8 @@ def _read_bytes(path: str | Path) -> bytes:
     if not isinstance(path, (str, Path)):
         raise DataError(
             "path must be text or a Path",
-            feed="market data", value=type(path).__name__, mend="Pass a file's path; a DataFrame goes through from_frame",
+            feed="market data", value=type(path).__name__,
+            mend="Pass a file's path; a DataFrame goes through from_frame",
         )  # fmt: skip
     try:
         return Path(path).read_bytes()

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ai_backtrader.market.table import OPTIONAL, Table, show_time
 
@@ -116,7 +117,8 @@ class DataReport:
         if self.gaps:
             gap = self.first_gaps[0]
             lines.append(
-                f"  {self.gaps:,} gaps, longest {_duration(self.longest_gap_seconds)}; first from {gap.last_before} to {gap.first_after}"
+                f"  {self.gaps:,} gap{'' if self.gaps == 1 else 's'}, longest {_duration(self.longest_gap_seconds)}; "
+                f"first from {gap.last_before} to {gap.first_after}"
             )
         counts = (
             (self.off_grid_steps, "steps are no whole number of bars"),
@@ -152,7 +154,8 @@ def describe(
 ) -> DataReport:
     """Report of a table that has passed its checks (at least one bar)."""
     times = table.times
-    steps = np.diff(times.astype(np.int64))
+    nanos = times.astype(np.int64)
+    steps = nanos[1:] - nanos[:-1]
     bar = bar_seconds * 10**9
     gap_at = np.flatnonzero(steps > 1.5 * bar)
     off_grid = int(((steps > bar) & (steps % bar != 0)).sum()) if bar_seconds < 86_400 else 0
@@ -195,7 +198,7 @@ def describe(
     )
 
 
-def _longest_run(mask: np.typing.NDArray[np.bool_]) -> int:
+def _longest_run(mask: NDArray[np.bool_]) -> int:
     edges = np.flatnonzero(np.diff(np.concatenate(([False], mask, [False])).astype(np.int8)))
     return int((edges[1::2] - edges[::2]).max()) if len(edges) else 0
 

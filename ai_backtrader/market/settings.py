@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypedDict
 
-import numpy as np
-
 from ai_backtrader.checks import Faults
 from ai_backtrader.market.table import OPTIONAL, REQUIRED
 
@@ -114,11 +112,12 @@ class LoadSettings:
 
     def __post_init__(self) -> None:
         faults = Faults("LoadSettings")
-        if isinstance(self.columns, Mapping):
-            faults.known_keys("columns", self.columns, ("datetime", *REQUIRED, *OPTIONAL))
-            object.__setattr__(self, "columns", MappingProxyType(dict(self.columns)))
+        columns: object = self.columns
+        if isinstance(columns, Mapping):
+            faults.known_keys("columns", columns, ("datetime", *REQUIRED, *OPTIONAL))
+            object.__setattr__(self, "columns", MappingProxyType(dict(columns)))
         else:
-            faults.add(f"columns must map canonical names to names in the source, got {self.columns!r}")
+            faults.add(f"columns must map canonical names to names in the source, got {columns!r}")
         if self.time_zone is not None and not _is_zone(self.time_zone):
             faults.add(f"time_zone must be None or an IANA name such as 'Europe/Berlin', got {self.time_zone!r}")
         faults.one_of("time_unit", self.time_unit, (None, "s", "ms", "us", "ns"))
@@ -154,11 +153,8 @@ def _is_zone(name: object) -> bool:
 
 
 def _is_date(text: str) -> bool:
+    # The bounds are those of datetime64[ns].
     try:
-        return (
-            1678
-            <= np.datetime64(datetime.datetime.fromisoformat(text)).astype("datetime64[Y]").astype(int) + 1970
-            <= 2261
-        )
+        return 1678 <= datetime.datetime.fromisoformat(text).year <= 2261
     except ValueError:
         return False

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ai_backtrader.errors import DataError
 
-__all__ = ["MARK", "OPTIONAL", "PRICES", "REQUIRED", "Table"]
+__all__ = ["MARK", "OPTIONAL", "PRICES", "REQUIRED", "Table", "and_more", "show_time"]
 
 PRICES = ("open", "high", "low", "close")
 REQUIRED = (*PRICES, "volume")
@@ -72,15 +72,22 @@ class Table:
     def refuse(
         self, problem: str, faulty: NDArray[np.bool_], *, column: str, mend: str, value: NDArray[Any] | None = None
     ) -> None:
-        """Raise :class:`DataError` for the first faulty bar, saying how many more there are; nothing if there is none."""
+        """Raise :class:`DataError` for the first faulty bar, saying how many more there are; none is no fault."""
         hits = np.flatnonzero(faulty)
         if not len(hits):
             return
         first = int(hits[0])
         found = self.columns[column] if value is None else value
         text = show_time(found[first]) if found.dtype.kind == "M" else f"{found[first]}"
-        more = "" if len(hits) == 1 else f"; {len(hits) - 1} more such {'row' if len(hits) == 2 else 'rows'}"
-        raise DataError(problem, feed=self.feed, row=self.place(first), column=column, value=text + more, mend=mend)
+        raise DataError(
+            problem, feed=self.feed, row=self.place(first), column=column, value=text + and_more(hits), mend=mend
+        )
+
+
+def and_more(hits: NDArray[np.int64]) -> str:
+    """Text that says how many rows besides the first are at fault."""
+    more = len(hits) - 1
+    return "" if more < 1 else f"; {more} more such row{'' if more == 1 else 's'}"
 
 
 def show_time(time: np.datetime64) -> str:

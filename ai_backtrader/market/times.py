@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime
 import re
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from ai_backtrader.errors import DataError
-from ai_backtrader.market.table import show_time
+from ai_backtrader.market.table import and_more, show_time
 
 __all__ = ["EPOCH_UNITS", "read_times"]
 
@@ -25,7 +26,7 @@ _DATE_ONLY = re.compile(r"^\d{4}-?\d{2}-?\d{2}$")
 
 
 def read_times(
-    source: pd.Series[object] | pd.Index[object],
+    source: pd.Series[Any] | pd.Index[Any],
     *,
     feed: str,
     column: str,
@@ -57,7 +58,7 @@ def read_times(
     DataError
         If a value is no time, zones are mixed or missing, or a local time is ambiguous or does not exist.
     """
-    values = pd.Series(np.asarray(source) if source.dtype == object else source).reset_index(drop=True)
+    values: pd.Series[Any] = pd.Series(source).reset_index(drop=True)
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         return values.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), None
     if values.dtype.kind == "M":
@@ -78,7 +79,7 @@ def read_times(
 _NO_TIME = "Give times as ISO 8601 text (2020-01-31 14:00), as timestamps, or say time_format= or time_unit="
 
 
-def _from_objects(values: pd.Series[object], *, feed: str, column: str) -> pd.Series[object]:
+def _from_objects(values: pd.Series[Any], *, feed: str, column: str) -> pd.Series[Any]:
     # datetime and Timestamp objects of a mixed column become ISO text, so that one path judges their zones.
     def text(position: int, value: object) -> str | None:
         if isinstance(value, str) or value is None or value is pd.NaT:
@@ -132,7 +133,7 @@ def _from_epoch(numbers: NDArray[np.number], *, feed: str, column: str, unit: st
 
 
 def _from_naive(
-    values: pd.Series[object], *, feed: str, column: str, time_zone: str | None
+    values: pd.Series[Any], *, feed: str, column: str, time_zone: str | None
 ) -> tuple[NDArray[np.datetime64], str | None]:
     if time_zone is None:
         first = values.iloc[0] if len(values) else "nothing"
@@ -143,11 +144,15 @@ def _from_naive(
         )  # fmt: skip
     if time_zone == "UTC":
         return values.to_numpy(), "UTC"
-    for problem, options in (
+    rules: tuple[tuple[str, dict[str, Any]], ...] = (
         ("a local time that occurs twice (clock set back)", {"ambiguous": "NaT", "nonexistent": "shift_forward"}),
-        ("a local time that does not exist (clock set forward)", {"ambiguous": False, "nonexistent": "NaT"}),
-    ):
-        localised = values.dt.tz_localize(time_zone, **options)  # type: ignore[call-overload]  # both spellings are pandas'
+        (
+            "a local time that does not exist (clock set forward)",
+            {"ambiguous": np.zeros(len(values), bool), "nonexistent": "NaT"},
+        ),
+    )
+    for problem, options in rules:
+        localised = values.dt.tz_localize(time_zone, **options)
         bad = np.flatnonzero((localised.isna() & values.notna()).to_numpy())
         if len(bad):
             raise DataError(
@@ -159,7 +164,7 @@ def _from_naive(
 
 
 def _from_text(
-    values: pd.Series[object], *, feed: str, column: str, time_zone: str | None, time_format: str | None, keep: bool
+    values: pd.Series[Any], *, feed: str, column: str, time_zone: str | None, time_format: str | None, keep: bool
 ) -> tuple[NDArray[np.datetime64], str | None]:
     text = values.astype("string").str.strip()
     filled = text.fillna("")
@@ -168,20 +173,19 @@ def _from_text(
         parsed = _parse_one_zone(filled, feed=feed, column=column, time_format=time_format)
     unreadable = parsed.isna().to_numpy()
     if unreadable.any() and not keep:
-        first = int(np.flatnonzero(unreadable)[0])
-        more = int(unreadable.sum()) - 1
+        hits = np.flatnonzero(unreadable)
         raise DataError(
             "not a time",
-            feed=feed, row=str(first), column=column,
-            value=f"{filled.iloc[first]!r}" + (f"; {more} more such {'row' if more == 1 else 'rows'}" if more else ""),
-            mend="Write times as ISO 8601 (2020-01-31 14:00) or say time_format='%d.%m.%Y %H:%M'; repair='drop_nan' drops the row",
+            feed=feed, row=str(hits[0]), column=column, value=f"{filled.iloc[hits[0]]!r}" + and_more(hits),
+            mend="Write times as ISO 8601 (2020-01-31 14:00) or say time_format='%d.%m.%Y %H:%M'; "
+            "repair='drop_nan' drops the row",
         )  # fmt: skip
     if isinstance(parsed.dtype, pd.DatetimeTZDtype):
         return parsed.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), None
     return _from_naive(parsed, feed=feed, column=column, time_zone=time_zone)
 
 
-def _parse(text: pd.Series[str], time_format: str | None) -> pd.Series[pd.Timestamp] | None:
+def _parse(text: pd.Series[Any], time_format: str | None) -> pd.Series[Any] | None:
     # pandas refuses a column in which zones differ (3: ValueError; 2.2: a warning and Python objects); then, and only
     # then, the slower search names the row.
     try:
@@ -193,9 +197,7 @@ def _parse(text: pd.Series[str], time_format: str | None) -> pd.Series[pd.Timest
     return parsed if parsed.dtype != object else None
 
 
-def _parse_one_zone(
-    text: pd.Series[str], *, feed: str, column: str, time_format: str | None
-) -> pd.Series[pd.Timestamp]:
+def _parse_one_zone(text: pd.Series[Any], *, feed: str, column: str, time_format: str | None) -> pd.Series[Any]:
     offsets = text.str.extract(f"({_OFFSET.pattern})", expand=False).where(~text.str.match(_DATE_ONLY))
     offsets = offsets.replace({"z": "Z"}).fillna("")
     offsets = offsets.where(text != "", offsets.iloc[0])
@@ -219,11 +221,10 @@ def nanoseconds(
     outside = ~np.isnat(times) & ((times < earliest) | (times >= latest))
     hits = np.flatnonzero(outside)
     if len(hits):
-        first, more = int(hits[0]), len(hits) - 1
         raise DataError(
             "date out of range",
-            feed=feed, row=str(first), column=column,
-            value=show_time(times[first]) + (f"; {more} more such {'row' if more == 1 else 'rows'}" if more else ""),
-            mend=f"Bars must start from {show_time(earliest)} to before {show_time(latest)}; check time_unit= and time_format=, or set earliest= and latest=",
+            feed=feed, row=str(hits[0]), column=column, value=show_time(times[hits[0]]) + and_more(hits),
+            mend=f"Bars must start from {show_time(earliest)} to before {show_time(latest)}; "
+            "check time_unit= and time_format=, or set earliest= and latest=",
         )  # fmt: skip
     return times.astype("datetime64[ns]")

@@ -202,7 +202,8 @@ def infer_bar_seconds(table: Table, given: int | None) -> int:
         a step shorter than the bar (for bars of a day and longer, shorter than 0.9 of it: days of 23 hours and
         months of 28 days exist).
     """
-    steps = np.diff(table.times.astype(np.int64))
+    nanos = table.times.astype(np.int64)
+    steps = nanos[1:] - nanos[:-1]
     mend = "Say bar_seconds=, or check the times of the source"
     if given is None:
         if not len(steps):
@@ -222,8 +223,9 @@ def infer_bar_seconds(table: Table, given: int | None) -> int:
                 feed=table.feed, value=f"{sizes[commonest] / 1e9:g} s", mend="Build bars of at least one second",
             )  # fmt: skip
         given = int(sizes[commonest] // 10**9)
-    shortest = given * 10**9 * (0.9 if given >= 86_400 else 1.0)
-    short = np.concatenate(([False], steps < shortest))
+    shortest = given * 10**9 * 9 // 10 if given >= 86_400 else given * 10**9
+    short = np.zeros(len(table), dtype=bool)
+    short[1:] = steps < shortest
     if short.any():
         first = int(np.flatnonzero(short)[0])
         value = np.full(len(table), f"{steps[first - 1] / 1e9:g} s after the bar before")
