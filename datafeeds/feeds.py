@@ -1,0 +1,188 @@
+"""PerpetualData: the Backtrader feed over MarketData."""
+
+from __future__ import annotations
+
+import array
+from pathlib import Path
+from typing import Any
+
+import backtrader as bt
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ai_backtrader.errors import DataError, SettingsError
+from ai_backtrader.market import MarketData
+from ai_backtrader.market.table import OPTIONAL, REQUIRED
+
+__all__ = ["PerpetualData", "backtrader_times"]
+
+# Day 1 of Backtrader's calendar is 0001-01-01; 1970-01-01 is this one.
+_DAY_OF_1970 = 719_163
+_DAY_SECONDS = 86_400
+
+
+def backtrader_times(times: NDArray[np.datetime64]) -> NDArray[np.float64]:
+    """Backtrader's day numbers of the times, shape (n,), equal to ``bt.date2num`` of each bit for bit.
+
+    ``date2num`` adds day, hour, minute and second fractions with ``fsum``. For whole seconds the plain sum rounds to
+    the same float: a sum is a multiple of 1/86400 and lies at least 8e-14 days away from the middle between two floats
+    (2**-33 days apart), while the fractions' own rounding errors stay below 1e-15. Times with parts of a second have no
+    such distance, and go through ``date2num`` itself.
+    """
+    nanos = times.astype("datetime64[ns]").astype(np.int64)
+    seconds = nanos // 10**9
+    days, rest = seconds // _DAY_SECONDS, seconds % _DAY_SECONDS
+    numbers = (days + _DAY_OF_1970).astype(np.float64) + rest / _DAY_SECONDS
+    for position in np.flatnonzero(nanos % 10**9):
+        moment = pd.Timestamp(times[position]).to_pydatetime(warn=False)
+        numbers[position] = bt.date2num(moment)
+    return numbers
+
+
+def _timeframe(bar_seconds: int) -> tuple[int, int]:
+    # Backtrader's name of a bar length: a whole number of the largest unit that fits.
+    frames = bt.TimeFrame
+    days = bar_seconds / _DAY_SECONDS
+    if 365 <= days <= 366:
+        return frames.Years, 1
+    if 28 <= days <= 31 and days != 28:
+        return frames.Months, 1
+    for seconds, frame in ((7 * _DAY_SECONDS, frames.Weeks), (_DAY_SECONDS, frames.Days), (60, frames.Minutes)):
+        if bar_seconds % seconds == 0:
+            return frame, bar_seconds // seconds
+    return frames.Seconds, bar_seconds
+
+
+class PerpetualData(bt.feed.DataBase):
+    """Backtrader feed over :class:`~ai_backtrader.market.MarketData`, which it hands to Cerebro all at once.
+
+    Feeds without the extra columns work too: their extra lines are NaN throughout. The time of a bar is its start, UTC.
+    Timeframe and compression follow the bar length and the name is the symbol, unless given.
+
+    Params:
+      - ``dataname``: MarketData; or a path (``.csv``, ``.csv.gz``, ``.parquet``) or DataFrame, loaded and validated
+        when the feed is made, so that a faulty one never reaches a bar
+      - ``name`` (default: the symbol): also the symbol of a DataFrame
+      - ``loading`` (default: ``None``): options for loading a path or DataFrame, as a dict
+        (``{"repair": "all", "time_zone": "Europe/Berlin"}``); see ``MarketData.from_frame``
+      - ``timeframe``, ``compression`` (default: ``None``): those of the bar length
+      - ``fromdate``, ``todate``, ``filters`` and the rest as in every Backtrader feed
+
+    Lines: Backtrader's own (``openinterest`` is the open interest, 0 where there is none) and ``mark_open``,
+    ``mark_high``, ``mark_low``, ``mark_close``, ``funding_rate``, ``open_interest``, ``long_short_ratio``,
+    ``taker_buy_volume``.
+
+    Backtrader's resampler and replayer build the seven standard lines only: in a resampled or replayed feed the extra
+    lines are NaN.
+
+    Attributes
+    ----------
+    market_data
+        The MarketData behind the feed (all bars, whatever ``fromdate`` and ``todate`` leave out).
+    """
+
+    lines: Any = OPTIONAL  # the metaclass makes a Lines object of the names
+    params = (("timeframe", None), ("compression", None), ("loading", None))
+
+    def __init__(self) -> None:
+        super().__init__()
+        if self.p.tzinput is not None:
+            raise SettingsError(
+                "PerpetualData",
+                ["tzinput must be left out: the times are UTC; say loading={'time_zone': …} for a file in local time"],
+            )
+        self.market_data = _market_data(self.p.dataname, name=self.p.name, loading=self.p.loading)
+        # One source: nothing can be read past the validated copy.
+        self.p.dataname = self._dataname = self.market_data
+        self.p.name = self.p.name or self.market_data.symbol
+        timeframe, compression = _timeframe(self.market_data.bar_seconds)
+        if self.p.timeframe is None:
+            self.p.timeframe = timeframe
+            self.p.compression = compression if self.p.compression is None else self.p.compression
+        elif self.p.compression is None:
+            self.p.compression = compression if self.p.timeframe == timeframe else 1
+
+    def start(self) -> None:
+        """Rewind to before the first bar (Cerebro calls it before every run)."""
+        super().start()
+        self._position = -1
+        self._columns = self._line_arrays()
+
+    def preload(self) -> None:
+        """Put all bars from ``fromdate`` to ``todate`` into the lines at once."""
+        # Filters and bound lines want single bars: Backtrader's own loop serves them.
+        if self._filters or any(line.bindings for line in self.lines):
+            super().preload()
+            return
+        times = self._columns["datetime"]
+        first = int(np.searchsorted(times, self.fromdate, side="left"))
+        last = int(np.searchsorted(times, self.todate, side="right"))
+        for alias, values in self._columns.items():
+            line = getattr(self.lines, alias)
+            # Cerebro's lookahead has already asked for this many empty bars behind the last.
+            content = np.concatenate((values[first:last], np.full(line.extension, np.nan)))
+            line.array = array.array("d", content.tobytes())
+        self.home()
+        # Runs bar by bar ask again after the last preloaded bar: there is nothing more, and nothing to send to workers.
+        self._position = len(times)
+        self._columns = {}
+
+    def _load(self) -> bool:
+        self._position += 1
+        if self._position >= len(self.market_data):
+            return False
+        for alias, values in self._columns.items():
+            getattr(self.lines, alias)[0] = values[self._position]
+        return True
+
+    def stop(self) -> None:
+        """Let go of the arrays made for the run."""
+        super().stop()
+        self._columns = {}
+
+    def clone(self, **kwargs: Any) -> _PerpetualClone:
+        """Feed that follows this one, with the extra lines (Backtrader's own clone has the seven standard lines)."""
+        return _PerpetualClone(dataname=self, **kwargs)
+
+    def copyas(self, _dataname: str, **kwargs: Any) -> _PerpetualClone:
+        """Clone under another name."""
+        clone = self.clone(**kwargs)
+        clone._dataname = clone._name = _dataname
+        return clone
+
+    def _line_arrays(self) -> dict[str, NDArray[np.float64]]:
+        data = self.market_data
+        held = data.columns()
+        nothing = np.full(len(data), np.nan)
+        arrays = {name: held.get(name, nothing) for name in (*REQUIRED, *OPTIONAL)}
+        arrays["openinterest"] = (
+            np.nan_to_num(held["open_interest"]) if "open_interest" in held else np.zeros(len(data))
+        )
+        arrays["datetime"] = backtrader_times(data.times)
+        return arrays
+
+
+class _PerpetualClone(bt.feed.DataClone):
+    lines = OPTIONAL
+
+
+def _market_data(source: object, *, name: str, loading: dict[str, Any] | None) -> MarketData:
+    options = dict(loading or {})
+    if isinstance(source, MarketData):
+        if options:
+            raise DataError(
+                "loading options for data that are loaded",
+                feed=source.symbol, value=", ".join(options), mend="Give them to MarketData.from_csv or from_frame",
+            )  # fmt: skip
+        return source
+    if isinstance(source, pd.DataFrame):
+        return MarketData.from_frame(source, symbol=name or "data", **options)
+    if isinstance(source, (str, Path)):
+        load = MarketData.from_parquet if Path(source).suffix in (".parquet", ".pq") else MarketData.from_csv
+        return load(source, symbol=name or None, **options)
+    raise DataError(
+        "no market data",
+        feed=name or "PerpetualData", value=type(source).__name__,
+        mend="Give dataname=MarketData, a path of a CSV or Parquet file, or a pandas DataFrame",
+    )  # fmt: skip
