@@ -32,6 +32,7 @@ __all__ = [
     "bars_per_year",
     "cagr",
     "calmar_ratio",
+    "compound_rate",
     "downside_deviation",
     "drawdowns",
     "expectancy",
@@ -169,14 +170,20 @@ def cagr(returns: ArrayLike, *, bars_per_year: float) -> float:
     ``(1 + total_return) ** (bars_per_year / n) - 1``, where n counts every bar, also those without a return. -1 when
     nothing or less is left; NaN without observations.
     """
-    annual, bars = _annual(bars_per_year), np.size(returns)
     growth = 1.0 + total_return(returns)
-    if math.isnan(growth) or math.isnan(annual):
+    return math.nan if math.isnan(growth) else compound_rate(growth, years=np.size(returns) / _annual(bars_per_year))
+
+
+def compound_rate(growth: float, *, years: float) -> float:
+    """Rate a year, as a fraction, that turns 1 into ``growth`` in ``years``; -1 where nothing or less is left.
+
+    Infinite beyond the float range (3 % in one minute is e**15,000 a year); NaN where either is NaN or years is 0.
+    """
+    if math.isnan(growth) or math.isnan(years) or years <= 0.0:
         return math.nan
     if growth <= 0.0:
         return -1.0
-    # A few bars extrapolated to a year can leave the float range: 3 % in one minute is e**15,000 a year.
-    exponent = math.log(growth) * annual / bars
+    exponent = math.log(growth) / years
     return math.expm1(exponent) if exponent < 700.0 else math.inf
 
 

@@ -1,0 +1,48 @@
+"""What the analyzers share: times from Backtrader's numbers, names of feeds, analyses that print."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from backtrader.utils import AutoOrderedDict
+from numpy.typing import NDArray
+
+__all__ = ["analysis_of", "feed_names", "times_of"]
+
+_DAYS_BEFORE_1970 = 719_163  # Backtrader counts days from 0001-01-01, which is day 1
+
+
+def times_of(numbers: array[float]) -> NDArray[np.datetime64]:
+    """Times (UTC, datetime64[ns]) of Backtrader's date numbers, to the millisecond.
+
+    A float64 holds a date of our years to 0.01 ms only; finer digits are noise.
+    """
+    milliseconds = np.rint((np.array(numbers, dtype=np.float64) - _DAYS_BEFORE_1970) * 86_400_000.0)
+    return milliseconds.astype(np.int64).astype("datetime64[ms]").astype("datetime64[ns]")
+
+
+def feed_names(feeds: list[Any]) -> list[str]:
+    """Name of each feed, ``data0``, ``data1``, … where it has none."""
+    return [str(getattr(feed, "_name", "") or f"data{position}") for position, feed in enumerate(feeds)]
+
+
+def analysis_of(figures: Mapping[str, object]) -> AutoOrderedDict:
+    """Backtrader's dictionary with dot access from a mapping, nested, NumPy numbers made plain, closed."""
+    analysis = AutoOrderedDict()
+    for key, value in figures.items():
+        analysis[key] = _plain(value)
+    analysis._close()  # a key that does not exist raises instead of becoming an empty dictionary
+    return analysis
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return analysis_of(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
