@@ -1,9 +1,35 @@
 """Market data, indicators, features, regimes and margin arithmetic, on arrays."""
 
+from ai_backtrader.market import indicators
 from ai_backtrader.market.data import MarketData
+from ai_backtrader.market.feature_stream import FeatureStream
+from ai_backtrader.market.features import (
+    MARKET_FEATURES,
+    NEUTRAL_VALUES,
+    STRUCTURE_FEATURES,
+    FeatureSettings,
+    MarketFeatures,
+    compute_features,
+    feature_vector,
+)
+from ai_backtrader.market.regimes import REGIME_CODES, Regimes, RegimeSettings, RegimeTracker, label_regimes
 from ai_backtrader.market.report import DataReport
 
 __all__ = [
+    "MARKET_FEATURES",
+    "NEUTRAL_VALUES",
+    "REGIME_CODES",
+    "STRUCTURE_FEATURES",
     "DataReport",
+    "FeatureSettings",
+    "FeatureStream",
     "MarketData",
+    "MarketFeatures",
+    "RegimeSettings",
+    "RegimeTracker",
+    "Regimes",
+    "compute_features",
+    "feature_vector",
+    "indicators",
+    "label_regimes",
 ]

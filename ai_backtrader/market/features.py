@@ -1,0 +1,435 @@
+"""The 23 market features: raw values, network entries, and what they are made of.
+
+Names, formulas, units and neutral values are a contract; in short: bar ``t`` is closed and only bars up to ``t`` are
+used; percentages are percent points (1.0 is 1 %); ``b(h)`` is the number of bars in ``h`` hours, except that on bars
+longer than an hour the spans 1, 4 and 24 are bars (or the three price changes would coincide); A is ATR14; ``m`` is
+the median over the last 100 bars; ``u(k) = m(100 A / close) sqrt(k)``, at least 0.01 %, is the usual move over k
+bars.
+
+=====================  ======================================================  ============================  =======
+name                   raw value                                               vector entry                  neutral
+=====================  ======================================================  ============================  =======
+price_change_1h        100 (C / C[-b(1)] - 1)                                  clip(x / 3u(b(1)))            0
+price_change_4h        100 (C / C[-b(4)] - 1)                                  clip(x / 3u(b(4)))            0
+price_change_24h       100 (C / C[-b(24)] - 1)                                 clip(x / 3u(b(24)))           0
+price_vs_ema20         100 (C / EMA20 - 1)                                     clip(x / 4u(1))               0
+price_vs_ema50         100 (C / EMA50 - 1)                                     clip(x / 8u(1))               0
+price_vs_vwap          100 (C / VWAP - 1), VWAP over b(24); no volume: SMA     clip(x / 1.5u(b(24)))         0
+rsi                    RSI14, 0 to 100, 50 in a flat market                    (x - 50) / 50                 50
+rsi_change             RSI - RSI[-3]                                           clip(x / 30)                  0
+macd_hist              (MACD(12, 26) - signal(9)) / A                          clip(x)                       0
+macd_signal_cross      +1 / -1 on the bar MACD crosses above / below signal    x                             0
+momentum_5             100 (C - C[-5]) / C[-5]                                 clip(x / 3u(5))               0
+momentum_20            100 (C - C[-20]) / C[-20]                               clip(x / 3u(20))              0
+atr_ratio              A / SMA(A, 100)                                         clip(log2(x) / 2)             1
+bb_position            (C - lower) / (upper - lower), bands (20, 2)            clip(2x - 1, 2) / 2           0.5
+bb_width               (upper - lower) / middle                                clip(log2(x / m(x)) / 2)      m(x)
+volatility_ratio       std of log returns, last 20 / the 100 before            clip(log2(x) / 2)             1
+high_volatility        1 if volatility_ratio > 1.5 else 0                      x                             0
+adx                    ADX14, 0 to 100                                         clip((x - 25) / 25)           25
+trend_direction        sign of EMA20 - EMA50 where beyond 0.25 A, else 0       x                             0
+trend_strength         |C - C[-20]| / sum |dC|, 0 to 1                         clip(3x - 1)                  0.33
+ema_alignment          mean sign of C - EMA20, EMA20 - EMA50, EMA50 - EMA100   x                             0
+volume_ratio           V / mean of the 20 volumes before                       clip(log2(max(x, 1/16)) / 4)  1
+buy_volume_ratio       taker-buy / volume, else volume-weighted close          2x - 1                        0.5
+                       location over 5 bars
+=====================  ======================================================  ============================  =======
+
+Beside them, from optional series, NaN where the feed says nothing: ``funding_rate`` (last settled, a fraction; entry
+clip(x / 0.001), neutral 0), ``open_interest_change`` (ln(OI / OI[-b(24)]); clip(x / 0.2), 0) and ``long_short_ratio``
+(clip(log2(x) / 2), 1).
+
+What has no value, as 0 / 0 in a market without movement or volume, takes its neutral one. Volatility out of none at all
+takes the ratio at which its entry saturates. Differences within rounding (1e-12 of the price, 5e-8 for the bands, whose
+formula loses half the digits) count as none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ai_backtrader.checks import Faults
+from ai_backtrader.market import feature_kernels as kernels
+from ai_backtrader.market.data import MarketData
+from ai_backtrader.market.indicator_kernels import POWERS
+
+__all__ = [
+    "MARKET_FEATURES",
+    "NEUTRAL_VALUES",
+    "STRUCTURE_FEATURES",
+    "FeatureSettings",
+    "MarketFeatures",
+    "compute_features",
+    "feature_spans",
+    "feature_vector",
+]
+
+Floats = NDArray[np.float64]
+
+_NEUTRAL = {
+    "price_change_1h": 0.0,
+    "price_change_4h": 0.0,
+    "price_change_24h": 0.0,
+    "price_vs_ema20": 0.0,
+    "price_vs_ema50": 0.0,
+    "price_vs_vwap": 0.0,
+    "rsi": 50.0,
+    "rsi_change": 0.0,
+    "macd_hist": 0.0,
+    "macd_signal_cross": 0.0,
+    "momentum_5": 0.0,
+    "momentum_20": 0.0,
+    "atr_ratio": 1.0,
+    "bb_position": 0.5,
+    "bb_width": np.nan,  # its own median; feature_vector writes the entry 0
+    "volatility_ratio": 1.0,
+    "high_volatility": 0.0,
+    "adx": 25.0,
+    "trend_direction": 0.0,
+    "trend_strength": 0.33,
+    "ema_alignment": 0.0,
+    "volume_ratio": 1.0,
+    "buy_volume_ratio": 0.5,
+}
+
+#: The 23 market features, in the order of the state vector.
+MARKET_FEATURES: tuple[str, ...] = tuple(_NEUTRAL)
+
+#: The three features of optional series, which follow the 23 in the state vector.
+STRUCTURE_FEATURES: tuple[str, ...] = ("funding_rate", "open_interest_change", "long_short_ratio")
+
+#: What stands in for a missing value. ``bb_width`` has NaN: its neutral value is its median, its entry 0.
+NEUTRAL_VALUES: Mapping[str, float] = MappingProxyType(
+    _NEUTRAL | {"funding_rate": 0.0, "open_interest_change": 0.0, "long_short_ratio": 1.0}
+)
+
+# Beside the features: what a reader of `indicators` needs to size a trade and to build the vector again.
+_SCALES = ("close", "atr", "atr_pct", "atr_pct_median", "bb_width_median")
+_TYPICAL_ATR_PCT = 1.0  # stands in where a caller gives neither the median nor the ATR
+
+_OPTIONAL = ("taker_buy_volume", "funding_rate", "open_interest", "long_short_ratio")
+_BLOCK = 4096  # bars a block of the batch: the table of a block stays in the processor's cache
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureSettings:
+    """What about the features can be chosen.
+
+    Attributes
+    ----------
+    change_unit
+        Unit of the spans 1, 4 and 24: ``"hours"``, ``"bars"``, or ``"auto"``, bars where a bar is longer than an hour.
+    high_volatility_ratio
+        Volatility ratio above which ``high_volatility`` is 1.
+    """
+
+    change_unit: str = "auto"
+    high_volatility_ratio: float = 1.5
+
+    def __post_init__(self) -> None:
+        faults = Faults("FeatureSettings")
+        faults.one_of("change_unit", self.change_unit, ("auto", "hours", "bars"))
+        faults.number("high_volatility_ratio", self.high_volatility_ratio, above=0.0)
+        faults.raise_if_any()
+
+
+class FeatureSpans(NamedTuple):
+    """Bars of the spans 1, 4 and 24, and the index of the first ready bar."""
+
+    hour: int
+    four_hours: int
+    day: int
+    ready_from: int
+
+
+def feature_spans(bar_seconds: float, settings: FeatureSettings | None = None) -> FeatureSpans:
+    """Bars of the spans 1, 4 and 24 (hours or bars), and the index of the first ready bar.
+
+    Parameters
+    ----------
+    bar_seconds
+        Nominal length of a bar, in seconds.
+    settings
+        None means the defaults.
+
+    Raises
+    ------
+    SettingsError
+        If ``bar_seconds`` is not a positive number.
+
+    Examples
+    --------
+    >>> feature_spans(3600)
+    FeatureSpans(hour=1, four_hours=4, day=24, ready_from=120)
+    >>> feature_spans(300).ready_from
+    288
+    """
+    faults = Faults("feature_spans")
+    faults.number("bar_seconds", bar_seconds, above=0.0)
+    faults.raise_if_any()
+    unit = (settings or FeatureSettings()).change_unit
+    in_bars = unit == "bars" or (unit == "auto" and bar_seconds > 3600)
+    hour, four, day = (hours if in_bars else max(1, round(hours * 3600 / bar_seconds)) for hours in (1, 4, 24))
+    return FeatureSpans(hour, four, day, max(kernels.WARM_UP, day))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MarketFeatures:
+    """The features of a data set, one row a bar; read-only arrays.
+
+    Attributes
+    ----------
+    raw
+        (n, 23) float64, columns in the order of ``names``; NaN before ``ready_from``.
+    vector
+        (n, 23) float32 network entries within [-1, 1]; NaN before ``ready_from``.
+    structure
+        (n, 3) float64: the :data:`STRUCTURE_FEATURES`; NaN where the data say nothing.
+    close, atr
+        (n,) price units; the ATR14 is NaN on its first 14 bars.
+    atr_pct_median, bb_width_median
+        (n,) medians over 100 bars that scale the vector.
+    ready_from
+        Index of the first bar on which all 23 are known; may lie beyond the data.
+    spans
+        Bars of the spans 1, 4 and 24.
+    """
+
+    raw: Floats
+    vector: NDArray[np.float32]
+    structure: Floats
+    close: Floats
+    atr: Floats
+    atr_pct_median: Floats
+    bb_width_median: Floats
+    spans: FeatureSpans
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Column names of ``raw`` and ``vector``."""
+        return MARKET_FEATURES
+
+    @property
+    def ready_from(self) -> int:
+        """Index of the first bar on which all features are known; may lie beyond the data."""
+        return self.spans.ready_from
+
+    def __len__(self) -> int:
+        return int(self.raw.shape[0])
+
+    def indicators(self, t: int) -> dict[str, float]:
+        """Raw features of bar ``t`` by name.
+
+        Returns
+        -------
+        dict
+            The 23 features; ``close``, ``atr`` (price units), ``atr_pct`` (percent of the close); ``atr_pct_median``
+            and ``bb_width_median``, with which :func:`feature_vector` gives the entries again; and those of the
+            :data:`STRUCTURE_FEATURES` that the data have at this bar.
+        """
+        scales = (self.close[t], self.atr[t], self.atr_pct_median[t], self.bb_width_median[t])
+        return named_indicators(self.raw[t].tolist(), self.structure[t].tolist(), *map(float, scales))
+
+
+def named_indicators(
+    raw: list[float],
+    structure: list[float],
+    close: float,
+    atr: float,
+    atr_pct_median: float,
+    bb_width_median: float,
+) -> dict[str, float]:
+    """One bar's features by name: the one form in which batch, live feed and Backtrader lines hand them out."""
+    indicators = dict(zip(MARKET_FEATURES, raw, strict=True))
+    indicators.update(zip(_SCALES, (close, atr, 100.0 * atr / close, atr_pct_median, bb_width_median), strict=True))
+    indicators.update(pair for pair in zip(STRUCTURE_FEATURES, structure, strict=True) if pair[1] == pair[1])
+    return indicators
+
+
+def feature_vector(
+    indicators: Mapping[str, float], *, bar_seconds: float = 3600.0, settings: FeatureSettings | None = None
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Network entries of one bar's raw features, and the names that were missing.
+
+    Parameters
+    ----------
+    indicators
+        Raw features by name, all or a few; other keys are ignored. ``atr_pct_median`` (else ``atr_pct``, else 1 %) and
+        ``bb_width_median`` scale the entries.
+    bar_seconds, settings
+        As given when the features were computed: the price changes are scaled by the bars that they span.
+
+    Returns
+    -------
+    vector : (26,) float32
+        The :data:`MARKET_FEATURES`, then the :data:`STRUCTURE_FEATURES`; neutral where missing or NaN.
+    missing : tuple of str
+        Names that were missing or NaN, in the vector's order, then ``"atr_pct_median"`` if the scale was.
+    """
+    names = (*MARKET_FEATURES, *STRUCTURE_FEATURES)
+    values = [float(indicators.get(name, np.nan)) for name in names]
+    missing = [name for name, value in zip(names, values, strict=True) if value != value]
+    row = np.array(
+        [NEUTRAL_VALUES[name] if value != value else value for name, value in zip(names, values, strict=True)]
+    )
+    scale = float(indicators.get("atr_pct_median", np.nan))
+    if scale != scale:
+        missing.append("atr_pct_median")
+        scale = float(indicators.get("atr_pct", np.nan))
+        scale = _TYPICAL_ATR_PCT if scale != scale else scale
+    width = MARKET_FEATURES.index("bb_width")
+    usual_width = float(indicators.get("bb_width_median", np.nan))
+    if row[width] != row[width] or usual_width != usual_width:
+        row[width] = usual_width = 1.0
+    entries = np.empty(len(names))
+    n = len(MARKET_FEATURES)
+    spans = np.array(feature_spans(bar_seconds, settings), dtype=np.int64)
+    kernels.vector_row(row[:n], scale, usual_width, spans, entries[:n])
+    kernels.structure_vector_row(row[n:], entries[n:])
+    return entries.astype(np.float32), tuple(missing)
+
+
+class FeatureTable:
+    """The bars that the kernels still look back to, and what they carry along; grows in blocks, forgets the oldest.
+
+    Both the batch and the live feed fill their features through it.
+    """
+
+    def __init__(self, spans: FeatureSpans, settings: FeatureSettings, *, block: int) -> None:
+        self.spans = spans
+        self.settings = settings
+        self._keep = spans.ready_from + 1
+        self._table = np.full((kernels.N_ROWS, self._keep + block), np.nan)
+        self._state = np.zeros(kernels.N_STATE)
+        self._state[kernels.LAST_FUNDING] = np.nan
+        self._before = self._state.copy()
+        self._span_bars = np.array(spans, dtype=np.int64)
+        self._first = 0  # column of the first bar ever; negative once it was forgotten
+        self._end = 0
+
+    @property
+    def seen(self) -> int:
+        """Bars seen so far."""
+        return self._end - self._first
+
+    def extend(self, bars: Floats, raw: Floats, structure: Floats, vector: NDArray[np.float32], extras: Floats) -> None:
+        """Take ``bars`` (8 inputs, m bars; m at most a block) and write their m rows of features."""
+        count = bars.shape[1]
+        if self._end + count > self._table.shape[1]:
+            shift = self._end - self._keep
+            self._table[:, : self._keep] = self._table[:, shift : self._end].copy()
+            self._first -= shift
+            self._end = self._keep
+        self._before[:] = self._state
+        self._fill(bars, self._end, raw, structure, vector, extras)
+        self._end += count
+
+    def revise(self, bar: Floats, raw: Floats, structure: Floats, vector: NDArray[np.float32], extras: Floats) -> None:
+        """Replace the last bar, which must have come alone."""
+        self._state[:] = self._before
+        self._fill(bar, self._end - 1, raw, structure, vector, extras)
+
+    def _fill(
+        self,
+        bars: Floats,
+        start: int,
+        raw: Floats,
+        structure: Floats,
+        vector: NDArray[np.float32],
+        extras: Floats,
+    ) -> None:
+        end = start + bars.shape[1]
+        self._table[: kernels.N_INPUTS, start:end] = bars
+        kernels.fill(
+            self._table,
+            self._state,
+            start,
+            end,
+            self._first,
+            self._span_bars,
+            self.settings.high_volatility_ratio,
+            POWERS,
+            raw,
+            structure,
+            vector,
+            extras,
+        )
+
+
+def features_of_arrays(
+    *,
+    bar_seconds: float,
+    high: Floats,
+    low: Floats,
+    close: Floats,
+    volume: Floats,
+    settings: FeatureSettings | None = None,
+    **optional: Floats | None,
+) -> MarketFeatures:
+    """:func:`compute_features` of bare arrays that are known to be valid; NaN volume counts as none."""
+    settings = settings or FeatureSettings()
+    spans = feature_spans(bar_seconds, settings)
+    n = close.size
+    raw = np.empty((n, kernels.N_FEATURES))
+    structure = np.empty((n, len(STRUCTURE_FEATURES)))
+    vector = np.empty((n, kernels.N_FEATURES), dtype=np.float32)
+    extras = np.empty((kernels.N_EXTRAS, n))
+    series = (high, low, close, np.nan_to_num(volume, nan=0.0), *(optional.get(name) for name in _OPTIONAL))
+    block = np.empty((kernels.N_INPUTS, min(_BLOCK, n)))
+    table = FeatureTable(spans, settings, block=_BLOCK)
+    for start, end in _blocks(n):
+        for row, values in enumerate(series):
+            block[row, : end - start] = np.nan if values is None else values[start:end]
+        out = np.empty((kernels.N_EXTRAS, end - start))
+        table.extend(block[:, : end - start], raw[start:end], structure[start:end], vector[start:end], out)
+        extras[:, start:end] = out
+    arrays = (raw, vector, structure, close.view(), extras)
+    for array in arrays:
+        array.flags.writeable = False
+    return MarketFeatures(
+        raw=raw,
+        vector=vector,
+        structure=structure,
+        close=arrays[3],
+        atr=extras[kernels.ATR_OUT],
+        atr_pct_median=extras[kernels.ATR_PCT_MEDIAN],
+        bb_width_median=extras[kernels.WIDTH_MEDIAN],
+        spans=spans,
+    )
+
+
+def _blocks(n: int) -> Iterator[tuple[int, int]]:
+    return ((start, min(start + _BLOCK, n)) for start in range(0, n, _BLOCK))
+
+
+def compute_features(data: MarketData, settings: FeatureSettings | None = None) -> MarketFeatures:
+    """The 23 market features of every bar.
+
+    Parameters
+    ----------
+    data
+        Any number of bars; before the warm-up is over the rows are NaN.
+    settings
+        None means the defaults.
+
+    Examples
+    --------
+    >>> features = compute_features(data)  # doctest: +SKIP
+    >>> features.vector[features.ready_from :].shape  # doctest: +SKIP
+    (35012, 23)
+    """
+    return features_of_arrays(
+        bar_seconds=data.bar_seconds,
+        high=data.high,
+        low=data.low,
+        close=data.close,
+        volume=data.volume,
+        settings=settings,
+        **{name: getattr(data, name) for name in _OPTIONAL},
+    )
