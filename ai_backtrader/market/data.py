@@ -6,18 +6,18 @@ import functools
 import hashlib
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Self, Unpack, cast
+from typing import Any, Self, Unpack
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ai_backtrader.errors import DataError, SettingsError
 from ai_backtrader.market.loading import read_csv, read_frame, read_parquet, symbol_of
 from ai_backtrader.market.repair import repair_table
 from ai_backtrader.market.report import DataReport, describe
 from ai_backtrader.market.settings import LoadOptions, LoadSettings
-from ai_backtrader.market.table import MARK, OPTIONAL, REQUIRED, Table
+from ai_backtrader.market.table import OPTIONAL, REQUIRED, Table
 from ai_backtrader.market.validation import check_table, fill_mark, infer_bar_seconds
 
 __all__ = ["MarketData"]
@@ -29,9 +29,9 @@ _YEAR_SECONDS = 365.25 * 86_400
 class MarketData:
     """Bars of one market: validated once, never changed, shared by Cerebro, search and training.
 
-    Made by :meth:`from_frame`, :meth:`from_csv` or :meth:`from_parquet`, each of which validates (and, when asked,
-    repairs). All arrays have shape (bars,), are float64 in the market's own units, and cannot be written to. Pickles,
-    also to worker processes.
+    Made by :meth:`from_frame`, :meth:`from_csv` or :meth:`from_parquet`, which validate and, when asked, repair; made
+    from arrays directly, it validates the same, with every default. All arrays have shape (bars,), are float64 in the
+    market's own units, and cannot be written to. Pickles, also to worker processes.
 
     Attributes
     ----------
@@ -79,27 +79,35 @@ class MarketData:
     open_interest: NDArray[np.float64] | None = None
     long_short_ratio: NDArray[np.float64] | None = None
     taker_buy_volume: NDArray[np.float64] | None = None
-    report: DataReport = field(default=cast(DataReport, None))  # __post_init__ makes it where it is not given
+    report: DataReport = field(init=False)
 
     def __post_init__(self) -> None:
+        # Made by hand from arrays: the same checks as a file's.
+        settings = LoadSettings(min_bars=1, bar_seconds=self.bar_seconds)
+        values = {name: getattr(self, name) for name in (*REQUIRED, *OPTIONAL)}
+        columns = {name: np.asarray(given, np.float64) for name, given in values.items() if given is not None}
+        times = np.asarray(self.times, "datetime64[ns]")
+        rows = np.arange(len(times))
+        self._fill(Table(feed=self.symbol, times=times, columns=columns, rows=rows, rows_read=len(rows)), settings)
+
+    def _fill(self, table: Table, settings: LoadSettings) -> None:
+        # Repair, check, describe, freeze: the one way by which content gets in.
         symbol: object = self.symbol
         if not isinstance(symbol, str) or not symbol.strip():
             raise SettingsError("MarketData", [f"symbol must be a text that is not empty, got {symbol!r}"])
-        object.__setattr__(self, "times", _frozen(self.times, np.dtype("datetime64[ns]")))
-        for name in (*REQUIRED, *OPTIONAL):
-            values = getattr(self, name)
-            if values is not None:
-                object.__setattr__(self, name, _frozen(values, np.dtype(np.float64)))
-        if cast(DataReport | None, self.report) is None:
-            # Made by hand from arrays: the same checks as a file's.
-            table = self._table()
-            check_table(table, LoadSettings(min_bars=1))
-            table, filled = fill_mark(table)
-            for name in MARK if filled else ():
-                object.__setattr__(self, name, _frozen(table.columns[name], np.dtype(np.float64)))
-            seconds = infer_bar_seconds(table, self.bar_seconds)
-            report = describe(table, symbol=self.symbol, bar_seconds=seconds, mark_filled=filled)
-            object.__setattr__(self, "report", report)
+        table, repairs = repair_table(table, settings)
+        check_table(table, settings)
+        seconds = infer_bar_seconds(table, settings.bar_seconds)
+        table, filled = fill_mark(table)
+        report = describe(table, symbol=symbol, bar_seconds=seconds, mark_filled=filled, repairs=repairs)
+        self._set(
+            times=_frozen(table.times), bar_seconds=seconds, report=report,
+            **{name: _frozen(values) for name, values in table.columns.items()},
+        )  # fmt: skip
+
+    def _set(self, **values: object) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
 
     @classmethod
     def from_frame(cls, frame: pd.DataFrame, *, symbol: str, **options: Unpack[LoadOptions]) -> Self:
@@ -148,15 +156,10 @@ class MarketData:
 
     @classmethod
     def _from_table(cls, table: Table, symbol: str, settings: LoadSettings) -> Self:
-        table, repairs = repair_table(table, settings)
-        table, empty = _without_empty(table)
-        check_table(table, settings)
-        seconds = infer_bar_seconds(table, settings.bar_seconds)
-        table, filled = fill_mark(table)
-        report = describe(
-            table, symbol=symbol, bar_seconds=seconds, mark_filled=filled, empty_columns=empty, repairs=repairs
-        )
-        return cls(symbol=symbol, times=table.times, bar_seconds=seconds, report=report, **table.columns)
+        made = object.__new__(cls)
+        made._set(symbol=symbol, **dict.fromkeys(OPTIONAL))
+        made._fill(table, settings)
+        return made
 
     def __len__(self) -> int:
         return len(self.times)
@@ -232,46 +235,37 @@ class MarketData:
         index = pd.DatetimeIndex(self.times, tz="UTC", name="datetime")
         return pd.DataFrame({name: values.copy() for name, values in self.columns().items()}, index=index)
 
-    def _table(self) -> Table:
-        rows = np.arange(len(self.times))
-        return Table(feed=self.symbol, times=self.times, columns=self.columns(), rows=rows, rows_read=len(rows))
-
     def _part(self, chosen: slice) -> MarketData:
-        part = self._table().take(chosen)
+        # Bars of data that have been checked: views of read-only arrays, nothing to check again.
+        rows = np.arange(len(self))
+        whole = Table(feed=self.symbol, times=self.times, columns=self.columns(), rows=rows, rows_read=len(self))
+        part = whole.take(chosen)
         report = replace(
             describe(part, symbol=self.symbol, bar_seconds=self.bar_seconds),
-            feed=self.report.feed, assumed_zone=self.report.assumed_zone,
-            empty_columns=self.report.empty_columns, ignored_columns=self.report.ignored_columns,
+            feed=self.report.feed, rows_read=self.report.rows_read, assumed_zone=self.report.assumed_zone,
+            ignored_columns=self.report.ignored_columns, repairs=self.report.repairs,
         )  # fmt: skip
-        return MarketData(
-            symbol=self.symbol, times=part.times, bar_seconds=self.bar_seconds, report=report, **part.columns
-        )
+        made = object.__new__(type(self))
+        made._set(symbol=self.symbol, bar_seconds=self.bar_seconds, report=report, **dict.fromkeys(OPTIONAL))
+        made._set(times=part.times, **part.columns)
+        return made
 
     def __getstate__(self) -> dict[str, Any]:
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # NumPy forgets on unpickling (and on deepcopy) that an array was read-only.
-        for name, value in state.items():
+        for value in state.values():
             if isinstance(value, np.ndarray):
                 value.setflags(write=False)
-            object.__setattr__(self, name, value)
+        self._set(**state)
 
 
-def _frozen(values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
+def _frozen(values: NDArray[Any]) -> NDArray[Any]:
     # A copy of our own, so that nobody else holds a writeable view of it.
-    copy = np.array(values, dtype=dtype, copy=True, order="C")
+    copy = np.array(values, order="C")
     copy.setflags(write=False)
     return copy
-
-
-def _without_empty(table: Table) -> tuple[Table, tuple[str, ...]]:
-    # A column that holds no value at all is absent; the four of the mark price only together.
-    empty = tuple(name for name in OPTIONAL if name in table.columns and np.isnan(table.columns[name]).all())
-    if set(empty) & set(MARK) != set(MARK):
-        empty = tuple(name for name in empty if name not in MARK)
-    columns = {name: values for name, values in table.columns.items() if name not in empty}
-    return replace(table, columns=columns), empty
 
 
 def _utc(name: str, moment: Any) -> np.datetime64:

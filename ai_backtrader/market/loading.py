@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
 import re
 import warnings
 import zlib
@@ -78,8 +79,9 @@ def read_csv(path: str | Path, *, settings: LoadSettings) -> Table:
         )  # fmt: skip
     if not text.strip():
         raise DataError("file is empty", feed=feed, value=f"{len(raw)} bytes", mend="Fetch or write the file again")
-    names = next(csv.reader(io.StringIO(text), delimiter=settings.separator))
+    text = text.lstrip("\r\n")
     try:
+        names = next(csv.reader(io.StringIO(text), delimiter=settings.separator))
         with warnings.catch_warnings():
             # Rows longer than the header: pandas warns and drops the surplus, which would shift a column unseen.
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -87,11 +89,11 @@ def read_csv(path: str | Path, *, settings: LoadSettings) -> Table:
                 io.StringIO(text), sep=settings.separator, header=None, skiprows=1, names=range(len(names)),
                 index_col=False, low_memory=False, skip_blank_lines=True, **_NEAREST_FLOAT,
             )  # fmt: skip
-    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+    except (csv.Error, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise DataError(
             "rows do not fit the header",
             feed=feed, value=" ".join(str(error).split()),
-            mend=f"Every row must have the header's {len(names)} fields, separated by {settings.separator!r}",
+            mend=f"Every row must have as many fields as the header, separated by {settings.separator!r} (separator=)",
         ) from error  # fmt: skip
     except pd.errors.EmptyDataError:
         frame = pd.DataFrame(columns=range(len(names)))
@@ -250,7 +252,7 @@ def _refuse_text(
 
 
 def _read_bytes(path: str | Path) -> bytes:
-    if not isinstance(path, (str, Path)):
+    if not isinstance(path, (str, os.PathLike)):
         raise DataError(
             "path must be text or a Path",
             feed="market data", value=type(path).__name__,

@@ -64,8 +64,6 @@ class DataReport:
         NaN cells by optional column; the mark price's are counted in ``mark_filled``.
     mark_filled
         Bars without a mark price; the last price stands in.
-    empty_columns
-        Optional columns that hold no value; they are treated as absent.
     ignored_columns
         Columns of the source that were not read.
     repairs
@@ -89,7 +87,6 @@ class DataReport:
     longest_flat: int = 0
     missing: Mapping[str, int] = field(default_factory=dict)
     mark_filled: int = 0
-    empty_columns: tuple[str, ...] = ()
     ignored_columns: tuple[str, ...] = ()
     repairs: tuple[Repair, ...] = ()
 
@@ -128,8 +125,6 @@ class DataReport:
         )
         lines += [f"  {count:,} {text}" for count, text in counts if count]
         lines += [f"  {name} is missing in {count:,} bars" for name, count in self.missing.items()]
-        if self.empty_columns:
-            lines.append("  columns without any value: " + ", ".join(self.empty_columns))
         if self.ignored_columns:
             lines.append("  columns not read: " + ", ".join(self.ignored_columns))
         lines += [
@@ -149,7 +144,6 @@ def describe(
     symbol: str,
     bar_seconds: int,
     mark_filled: int = 0,
-    empty_columns: tuple[str, ...] = (),
     repairs: tuple[Repair, ...] = (),
 ) -> DataReport:
     """Report of a table that has passed its checks (at least one bar)."""
@@ -192,7 +186,6 @@ def describe(
         longest_flat=_longest_run(flat),
         missing=missing,
         mark_filled=mark_filled,
-        empty_columns=empty_columns,
         ignored_columns=table.ignored,
         repairs=repairs,
     )

@@ -134,7 +134,9 @@ class LoadSettings:
         for name in ("earliest", "latest"):
             text = getattr(self, name)
             if not isinstance(text, str) or not _is_date(text):
-                faults.add(f"{name} must be an ISO date between 1678 and 2261, got {text!r}")
+                faults.add(f"{name} must be an ISO date from 1678-01-01 to 2261-12-31, got {text!r}")
+        if not faults.found and self.earliest >= self.latest:
+            faults.add(f"earliest must lie before latest, got {self.earliest!r} and {self.latest!r}")
         faults.raise_if_any()
 
     @property
@@ -155,6 +157,6 @@ def _is_zone(name: object) -> bool:
 def _is_date(text: str) -> bool:
     # The bounds are those of datetime64[ns].
     try:
-        return 1678 <= datetime.datetime.fromisoformat(text).year <= 2261
+        return 1678 <= datetime.date.fromisoformat(text).year <= 2261
     except ValueError:
         return False

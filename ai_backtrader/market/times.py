@@ -59,6 +59,8 @@ def read_times(
         If a value is no time, zones are mixed or missing, or a local time is ambiguous or does not exist.
     """
     values: pd.Series[Any] = pd.Series(source).reset_index(drop=True)
+    if values.dtype.kind == "M":
+        values = pd.Series(pd.DatetimeIndex(values))  # Arrow's timestamps as NumPy's
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         return values.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy(), None
     if values.dtype.kind == "M":
@@ -69,7 +71,7 @@ def read_times(
         raise DataError(
             "the time column holds truth values", feed=feed, column=column, value=f"{values.iloc[0]}", mend=_NO_TIME
         )
-    if values.dtype == object and not all(isinstance(value, str) for value in values):
+    if values.dtype == object and pd.api.types.infer_dtype(values, skipna=True) != "string":
         values = _from_objects(values, feed=feed, column=column)
     return _from_text(
         values, feed=feed, column=column, time_zone=time_zone, time_format=time_format, keep=keep_unreadable
@@ -211,7 +213,13 @@ def _parse_one_zone(text: pd.Series[Any], *, feed: str, column: str, time_format
             value=f"{text.iloc[first]!r} after {text.iloc[0]!r}",
             mend="Write all times in UTC, or all with the same offset",
         )  # fmt: skip
-    return pd.to_datetime(text, format=time_format or "ISO8601", errors="coerce", utc=True)
+    try:
+        return pd.to_datetime(text, format=time_format or "ISO8601", errors="coerce", utc=True)
+    except ValueError as error:
+        raise DataError(
+            "times cannot be read",
+            feed=feed, column=column, value=f"time_format={time_format!r}: {error}", mend=_NO_TIME,
+        ) from error  # fmt: skip
 
 
 def nanoseconds(

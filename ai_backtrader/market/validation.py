@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ai_backtrader.errors import DataError
 from ai_backtrader.market.settings import LoadSettings
-from ai_backtrader.market.table import MARK, OPTIONAL, PRICES, REQUIRED, Table
+from ai_backtrader.market.table import MARK, OPTIONAL, PRICES, REQUIRED, Table, show_time
 
 __all__ = ["check_table", "fill_mark", "infer_bar_seconds", "spikes"]
 
@@ -18,15 +18,22 @@ def check_table(table: Table, settings: LoadSettings) -> None:
     Times first (a row is named by its time), then prices, volume, optional columns, spikes, number of bars.
     """
     check_shape(table)
+    check_bars(table, 1)
     check_times(table)
     check_prices(table)
     check_volume(table)
     check_optional(table, max_funding_rate=settings.max_funding_rate)
     check_spikes(table, settings)
-    if len(table) < settings.min_bars:
+    check_bars(table, settings.min_bars)
+
+
+def check_bars(table: Table, least: int) -> None:
+    """Refuse fewer than ``least`` bars."""
+    if len(table) < least:
+        read = f" of {table.rows_read} rows read" if table.rows_read != len(table) else ""
         raise DataError(
             "too few bars",
-            feed=table.feed, value=f"{len(table)} bars", mend=f"At least {settings.min_bars} are needed (min_bars=)",
+            feed=table.feed, value=f"{len(table)} bars{read}", mend=f"At least {least} are needed (min_bars=)",
         )  # fmt: skip
 
 
@@ -57,12 +64,14 @@ def check_times(table: Table) -> None:
     table.refuse(
         "missing time", np.isnat(times), column="datetime", value=times, mend="repair='drop_nan' drops the row"
     )
-    steps = np.diff(times.astype(np.int64), prepend=np.iinfo(np.int64).min // 2)
-    back, same = steps < 0, steps == 0
-    if len(times) > 1 and (steps[1:] <= 0).all() and back.any():
+    nanos = times.astype(np.int64)
+    back, same = np.zeros(len(times), bool), np.zeros(len(times), bool)
+    back[1:], same[1:] = nanos[1:] < nanos[:-1], nanos[1:] == nanos[:-1]
+    if back.any() and (back | same)[1:].all():
         raise DataError(
             "times run backwards",
-            feed=table.feed, row=table.place(1), column="datetime", value=f"{table.place(1)} after {table.place(0)}",
+            feed=table.feed, row=table.place(1), column="datetime",
+            value=f"{show_time(times[1])} after {show_time(times[0])}",
             mend="Give the oldest bar first; repair='reverse' turns the feed round",
         )  # fmt: skip
     table.refuse(
@@ -223,6 +232,7 @@ def infer_bar_seconds(table: Table, given: int | None) -> int:
                 feed=table.feed, value=f"{sizes[commonest] / 1e9:g} s", mend="Build bars of at least one second",
             )  # fmt: skip
         given = int(sizes[commonest] // 10**9)
+    given = int(given)
     shortest = given * 10**9 * 9 // 10 if given >= 86_400 else given * 10**9
     short = np.zeros(len(table), dtype=bool)
     short[1:] = steps < shortest
