@@ -24,8 +24,40 @@ N_INPUTS = 8
 (EMA12, EMA20, EMA26, EMA50, EMA100, MACD, SIGNAL, CROSSING) = range(8, 16)
 (UP, DOWN, UP_MEAN, DOWN_MEAN, RSI) = range(16, 21)
 (TRUE_RANGE, ATR, ATR_PCT, PLUS_DM, MINUS_DM, PLUS_MEAN, MINUS_MEAN, SPREAD, SPREAD_MEAN) = range(21, 30)
-(SQUARE, WIDTH, LOG_RETURN, TYPICAL, TURNOVER, VOLUME_MEAN, LOCATION) = range(30, 37)
-N_ROWS = 37
+(SQUARE, WIDTH, LOG_RETURN, TYPICAL, TURNOVER, LOCATION) = range(30, 36)
+(CLOSE_MEAN, SQUARE_MEAN, ATR_MEAN, VOLUME_MEAN, DAY_VOLUME, DAY_TURNOVER, DAY_TYPICAL) = range(36, 43)
+N_ROWS = 43
+
+# Smoothings and window means, as source row, target row, period, bars before the source's first value. One loop each:
+# unrolled by hand they take the compiler three times as long.
+_SMOOTHED = np.array(
+    [
+        (CLOSE, EMA12, 12, 0),
+        (CLOSE, EMA20, 20, 0),
+        (CLOSE, EMA26, 26, 0),
+        (CLOSE, EMA50, 50, 0),
+        (CLOSE, EMA100, 100, 0),
+        (MACD, SIGNAL, 9, 25),
+        (UP, UP_MEAN, 14, 1),
+        (DOWN, DOWN_MEAN, 14, 1),
+        (TRUE_RANGE, ATR, 14, 1),
+        (PLUS_DM, PLUS_MEAN, 14, 1),
+        (MINUS_DM, MINUS_MEAN, 14, 1),
+        (SPREAD, SPREAD_MEAN, 14, 14),
+    ]
+)
+_ALPHAS = np.array([1.0 / n if n == 14 else 2.0 / (1.0 + n) for _, _, n, _ in _SMOOTHED.tolist()])  # Wilder's, EMA's
+_SUMMED = np.array(
+    [
+        (CLOSE, CLOSE_MEAN, 20, 0),
+        (SQUARE, SQUARE_MEAN, 20, 0),
+        (ATR, ATR_MEAN, 100, 14),
+        (VOLUME, VOLUME_MEAN, 20, 0),
+        (VOLUME, DAY_VOLUME, 0, 0),  # period 0: a day
+        (TURNOVER, DAY_TURNOVER, 0, 0),
+        (TYPICAL, DAY_TYPICAL, 0, 0),
+    ]
+)
 
 # Extra outputs, one row each: what scales the vector, and the ATR in price units.
 (ATR_OUT, ATR_PCT_MEDIAN, WIDTH_MEDIAN) = range(3)
@@ -193,55 +225,45 @@ def fill(
         t = i - lo
         c = close[i]
         # --- what later bars need ---
-        table[EMA12, i] = k.smooth_at(close, table[EMA12], i, 12, 2.0 / 13.0, first)
-        table[EMA20, i] = k.smooth_at(close, table[EMA20], i, 20, 2.0 / 21.0, first)
-        table[EMA26, i] = k.smooth_at(close, table[EMA26], i, 26, 2.0 / 27.0, first)
-        table[EMA50, i] = k.smooth_at(close, table[EMA50], i, 50, 2.0 / 51.0, first)
-        table[EMA100, i] = k.smooth_at(close, table[EMA100], i, 100, 2.0 / 101.0, first)
-        table[MACD, i] = table[EMA12, i] - table[EMA26, i]
-        table[SIGNAL, i] = k.smooth_at(table[MACD], table[SIGNAL], i, 9, 2.0 / 10.0, first + 25)
-        # Backtrader's CrossOver looks back to the last difference that was not zero.
-        side = _sign(table[MACD, i] - table[SIGNAL, i], c)
-        table[CROSSING, i] = 0.0
-        if i >= first + 33:
-            table[CROSSING, i] = side if side != 0.0 or i == first + 33 else table[CROSSING, i - 1]
         if i > first:
             table[UP, i] = max(c - close[i - 1], 0.0)
             table[DOWN, i] = max(close[i - 1] - c, 0.0)
             table[TRUE_RANGE, i] = k.true_range_at(table[HIGH], table[LOW], close, i)
             table[PLUS_DM, i], table[MINUS_DM, i] = k.directional_moves_at(table[HIGH], table[LOW], i)
             table[LOG_RETURN, i] = math.log(c / close[i - 1])
-        wilder = 1.0 / 14.0
-        table[UP_MEAN, i] = k.smooth_at(table[UP], table[UP_MEAN], i, 14, wilder, first + 1)
-        table[DOWN_MEAN, i] = k.smooth_at(table[DOWN], table[DOWN_MEAN], i, 14, wilder, first + 1)
+        for j in range(_SMOOTHED.shape[0]):
+            source, out, period, wait = _SMOOTHED[j]
+            table[out, i] = k.smooth_at(table[source], table[out], i, period, _ALPHAS[j], first + wait)
+            if out == EMA26:
+                table[MACD, i] = table[EMA12, i] - table[EMA26, i]
+            elif out == MINUS_MEAN:
+                table[SPREAD, i] = k.directional_spread(
+                    k.directional_index(table[PLUS_MEAN, i], table[ATR, i]),
+                    k.directional_index(table[MINUS_MEAN, i], table[ATR, i]),
+                )
+        # Backtrader's CrossOver looks back to the last difference that was not zero.
+        side = _sign(table[MACD, i] - table[SIGNAL, i], c)
+        table[CROSSING, i] = 0.0
+        if i >= first + 33:
+            table[CROSSING, i] = side if side != 0.0 or i == first + 33 else table[CROSSING, i - 1]
         table[RSI, i] = k.relative_strength(table[UP_MEAN, i], table[DOWN_MEAN, i])
-        table[ATR, i] = k.smooth_at(table[TRUE_RANGE], table[ATR], i, 14, wilder, first + 1)
         atr = table[ATR, i]
         table[ATR_PCT, i] = 100.0 * atr / c
-        table[PLUS_MEAN, i] = k.smooth_at(table[PLUS_DM], table[PLUS_MEAN], i, 14, wilder, first + 1)
-        table[MINUS_MEAN, i] = k.smooth_at(table[MINUS_DM], table[MINUS_MEAN], i, 14, wilder, first + 1)
-        table[SPREAD, i] = k.directional_spread(
-            k.directional_index(table[PLUS_MEAN, i], atr), k.directional_index(table[MINUS_MEAN, i], atr)
-        )
-        table[SPREAD_MEAN, i] = k.smooth_at(table[SPREAD], table[SPREAD_MEAN], i, 14, wilder, first + 14)
-
+        volume = table[VOLUME, i]
+        table[TYPICAL, i] = (table[HIGH, i] + table[LOW, i] + c) / 3.0
+        table[TURNOVER, i] = table[TYPICAL, i] * volume
         table[SQUARE, i] = c ** powers[0]
-        middle = k.window_sum_at(close, i, 20, first, state[0:3]) / 20
-        squares = k.window_sum_at(table[SQUARE], i, 20, first, state[3:6]) / 20
-        deviation = k.deviation(middle, squares, powers)
+        for j in range(_SUMMED.shape[0]):
+            source, out, period, wait = _SUMMED[j]
+            period = day if period == 0 else period
+            table[out, i] = k.window_sum_at(table[source], i, period, first + wait, state[3 * j : 3 * j + 3]) / period
+
+        middle = table[CLOSE_MEAN, i]
+        deviation = k.deviation(middle, table[SQUARE_MEAN, i], powers)
         upper = middle + 2.0 * deviation
         lower = middle - 2.0 * deviation
         flat = not deviation > _BAND_RESOLUTION * middle
         table[WIDTH, i] = 0.0 if flat else (upper - lower) / middle
-        atr_mean = k.window_sum_at(table[ATR], i, 100, first + 14, state[6:9]) / 100
-
-        volume = table[VOLUME, i]
-        table[TYPICAL, i] = (table[HIGH, i] + table[LOW, i] + c) / 3.0
-        table[TURNOVER, i] = table[TYPICAL, i] * volume
-        table[VOLUME_MEAN, i] = k.window_sum_at(table[VOLUME], i, 20, first, state[9:12]) / 20
-        traded = k.window_sum_at(table[VOLUME], i, day, first, state[12:15])
-        turnover = k.window_sum_at(table[TURNOVER], i, day, first, state[15:18])
-        typical = k.window_sum_at(table[TYPICAL], i, day, first, state[18:21]) / day
         span = table[HIGH, i] - table[LOW, i]
         table[LOCATION, i] = min(max((c - table[LOW, i]) / span, 0.0), 1.0) if span > 0.0 else 0.5
         if table[FUNDING, i] != 0.0 and abs(table[FUNDING, i]) < np.inf:
@@ -263,7 +285,8 @@ def fill(
         row[2] = 100.0 * (c / close[i - day] - 1.0)
         row[3] = 100.0 * (c / table[EMA20, i] - 1.0)
         row[4] = 100.0 * (c / table[EMA50, i] - 1.0)
-        vwap = turnover / traded if traded > 0.0 and turnover > 0.0 else typical
+        traded = table[DAY_VOLUME, i] > 0.0 and table[DAY_TURNOVER, i] > 0.0
+        vwap = table[DAY_TURNOVER, i] / table[DAY_VOLUME, i] if traded else table[DAY_TYPICAL, i]
         row[5] = 100.0 * (c / vwap - 1.0)
         row[6] = table[RSI, i]
         row[7] = table[RSI, i] - table[RSI, i - 3]
@@ -271,7 +294,7 @@ def fill(
         row[9] = 0.5 * (side - table[CROSSING, i - 1]) if side * table[CROSSING, i - 1] < 0.0 else 0.0
         row[10] = 100.0 * ((c - close[i - 5]) / close[i - 5])
         row[11] = 100.0 * ((c - close[i - 20]) / close[i - 20])
-        row[12] = atr / atr_mean if atr_mean > 0.0 else 1.0
+        row[12] = atr / table[ATR_MEAN, i] if table[ATR_MEAN, i] > 0.0 else 1.0
         row[13] = 0.5 if flat else (c - lower) / (upper - lower)
         row[14] = table[WIDTH, i]
         recent = _deviation(table[LOG_RETURN], i - 19, i + 1)
