@@ -12,6 +12,7 @@ from ai_backtrader.market.features import (
     compute_features,
     feature_vector,
 )
+from ai_backtrader.market.margin import MaintenanceTiers, bankruptcy_price, liquidation_price
 from ai_backtrader.market.regimes import REGIME_CODES, Regimes, RegimeSettings, RegimeTracker, label_regimes
 from ai_backtrader.market.report import DataReport
 
@@ -23,13 +24,16 @@ __all__ = [
     "DataReport",
     "FeatureSettings",
     "FeatureStream",
+    "MaintenanceTiers",
     "MarketData",
     "MarketFeatures",
     "RegimeSettings",
     "RegimeTracker",
     "Regimes",
+    "bankruptcy_price",
     "compute_features",
     "feature_vector",
     "indicators",
     "label_regimes",
+    "liquidation_price",
 ]

@@ -1,0 +1,69 @@
+"""Margin account of one position: what was posted, what is left of it, where it is liquidated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ai_backtrader.market.margin import MaintenanceTiers, liquidation_root
+
+__all__ = ["MarginAccount"]
+
+
+@dataclass(slots=True, kw_only=True)
+class MarginAccount:
+    """State of one margined position beside Backtrader's ``Position`` (which keeps size and entry price).
+
+    Attributes
+    ----------
+    posted
+        Initial margin of the size that is open.
+    margin
+        What stands behind the position now: ``posted`` less the funding and interest that free cash could not pay.
+    leverage
+        Multiple of the margin posted at entry.
+    funding
+        Funding paid since the position was opened (negative: received).
+    equity_at_entry, maintenance_at_entry
+        Both right after the last change of size: the liquidation buffer that ``margin_ratio`` measures against.
+    liquidation
+        Price of the liquidation; None when no price can do it.
+    opened_by
+        ``(owner, tradeid) -> signed size``: which strategy's trades make up the position.
+    inside_bar
+        How the size was last raised within the current bar: ``""`` at the open or earlier, ``"limit"``, ``"stop"`` or
+        ``"close"``.
+    """
+
+    posted: float
+    margin: float
+    leverage: float
+    tiers: MaintenanceTiers
+    funding: float = 0.0
+    equity_at_entry: float = 0.0
+    maintenance_at_entry: float = 0.0
+    liquidation: float | None = None
+    opened_by: dict[tuple[object, int], float] = field(default_factory=dict)
+    inside_bar: str = ""
+
+    def revalue(self, size: float, entry_price: float, fee_rate: float) -> None:
+        """Find the liquidation price of a signed size (units times contract multiplier)."""
+        sign = 1 if size > 0 else -1
+        self.liquidation = liquidation_root(sign, entry_price, abs(size), self.margin, fee_rate, self.tiers)
+
+    def bankruptcy(self, size: float, entry_price: float) -> float:
+        """Price at which the margin is used up; ``size`` signed, with multiplier."""
+        return max(0.0, entry_price - self.margin / size)
+
+    def is_beyond(self, price: float, size: float) -> bool:
+        """Whether ``price`` has reached the liquidation price of a position on the side of ``size``."""
+        if self.liquidation is None:
+            return False
+        return price <= self.liquidation if size > 0 else price >= self.liquidation
+
+    def record_owner(self, key: tuple[object, int], change: float) -> None:
+        """Book a fill of a strategy's trade."""
+        left = self.opened_by.get(key, 0.0) + change
+        if left:
+            self.opened_by[key] = left
+        else:
+            self.opened_by.pop(key, None)
