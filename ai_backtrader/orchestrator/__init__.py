@@ -1,0 +1,28 @@
+"""Votes of the systems, combined into one decision, sized, and followed to its outcome."""
+
+from ai_backtrader.orchestrator.orchestrator import Orchestrator
+from ai_backtrader.orchestrator.ports import AdvicePort, OnlinePort, PositionSizer, TradeListener, VotePort
+from ai_backtrader.orchestrator.settings import OrchestratorSettings
+from ai_backtrader.orchestrator.technical import TechnicalSource, technical_vote
+from ai_backtrader.orchestrator.trades import direction_of
+from ai_backtrader.orchestrator.values import SOURCES, Abstention, Adjustment, Advice, Context, Decision, Vote
+
+__all__ = [
+    "SOURCES",
+    "Abstention",
+    "Adjustment",
+    "Advice",
+    "AdvicePort",
+    "Context",
+    "Decision",
+    "OnlinePort",
+    "Orchestrator",
+    "OrchestratorSettings",
+    "PositionSizer",
+    "TechnicalSource",
+    "TradeListener",
+    "Vote",
+    "VotePort",
+    "direction_of",
+    "technical_vote",
+]

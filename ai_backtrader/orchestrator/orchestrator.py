@@ -1,0 +1,437 @@
+"""The orchestrator: asks the sources, combines their votes, has the position sized, hands closed trades on."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from ai_backtrader.checks import Faults
+from ai_backtrader.errors import SettingsError
+from ai_backtrader.events import ForgetfulJournal, Journal, RegimeChanged, TradeClosed
+from ai_backtrader.market.margin import MaintenanceTiers
+from ai_backtrader.orchestrator.combine import describe, score_of
+from ai_backtrader.orchestrator.poll import Ballot, Sources, poll, wish_of
+from ai_backtrader.orchestrator.ports import AdvicePort, OnlinePort, PositionSizer, TradeListener, VotePort
+from ai_backtrader.orchestrator.settings import OrchestratorSettings
+from ai_backtrader.orchestrator.technical import TechnicalSource
+from ai_backtrader.orchestrator.trades import direction_of
+from ai_backtrader.orchestrator.values import Context, Decision, Vote
+from ai_backtrader.values import Action, Direction, LeverageDecision, Regime
+
+__all__ = ["Orchestrator"]
+
+_log = logging.getLogger("ai_backtrader")
+_NOTHING: Mapping[str, float] = MappingProxyType({})
+
+
+class Orchestrator:
+    """Combines the sources' votes into one decision.
+
+    Technical, RL and evolved source vote on the market; the online source adjusts the confidence of what they want; the
+    advisor sees the result and may object. The score is the mean of the signed confidences, weighted over those who
+    voted: a source that has nothing to say abstains and its weight goes to the others. A score whose size is below
+    ``hold_threshold`` is HOLD. What remains is sized; a size of 0 is HOLD, too, and the reason is told.
+
+    A source that raises abstains with ``failed=True``, is counted in :attr:`failures` and logged; with
+    ``strict=True`` it raises. An exception of the sizer always raises: a wrong size is no opinion.
+
+    :meth:`decide` is pure given the state of the systems connected: the orchestrator itself remembers only the last
+    regime by symbol, for the journal, and the failures.
+
+    Parameters
+    ----------
+    settings
+        None takes the defaults.
+    technical, rl, evolved, online, llm
+        Sources; None abstains, except that ``technical`` None is :func:`~ai_backtrader.orchestrator.technical_vote`.
+    sizer
+        Chooses leverage and size (the leverage manager); None takes ``fallback_margin_fraction * confidence`` at 1x.
+    listeners
+        Learn from each closed trade, in this order. None takes the sizer, if it listens.
+    journal
+        Where events go; None forgets them.
+    """
+
+    def __init__(
+        self,
+        settings: OrchestratorSettings | None = None,
+        *,
+        technical: VotePort | None = None,
+        rl: VotePort | None = None,
+        evolved: VotePort | None = None,
+        online: OnlinePort | None = None,
+        llm: AdvicePort | None = None,
+        sizer: PositionSizer | None = None,
+        listeners: Sequence[TradeListener] | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        self.settings = OrchestratorSettings() if settings is None else settings
+        technical = TechnicalSource() if technical is None else technical
+        self.sources = Sources(technical, rl, evolved, online, llm)
+        self.sizer = sizer
+        if listeners is None:
+            listeners = (sizer,) if isinstance(sizer, TradeListener) else ()
+        self.listeners: tuple[TradeListener, ...] = tuple(listeners)
+        self.journal: Journal = ForgetfulJournal() if journal is None else journal
+        self.failures: dict[str, int] = {}
+        self._regimes: dict[str, Regime] = {}
+
+    def decide(
+        self,
+        *,
+        symbol: str,
+        indicators: Mapping[str, float],
+        current_price: float,
+        portfolio_value: float,
+        regime: Regime | str | None = None,
+        position: float = 0.0,
+        base_signal: Action | Direction | str | None = None,
+        base_confidence: float | None = None,
+        at: dt.datetime | None = None,
+        high_volatility: bool | None = None,
+        current_position: Mapping[str, float] | None = None,
+        risk_info: Mapping[str, float] | None = None,
+        risk_budget: float | None = None,
+        tiers: MaintenanceTiers | None = None,
+        fee_rate: float | None = None,
+        slippage: float | None = None,
+        funding_rate: float | None = None,
+    ) -> Decision:
+        """Decide on the bar just closed.
+
+        Parameters
+        ----------
+        symbol
+            What is traded.
+        indicators
+            Raw features of the bar. Stop and target need ``atr`` (price units) or ``atr_pct`` (percent).
+        current_price
+            Quote currency, above 0.
+        portfolio_value
+            Equity, account currency.
+        regime
+            Label of the trend; None when unknown. A change is recorded in the journal.
+        position
+            Signed units held.
+        base_signal, base_confidence
+            The caller's own technical vote (LONG/SHORT/FLAT or BUY/SELL/HOLD) and its confidence; it replaces the
+            technical source. None: the technical source votes.
+        at
+            UTC time of the bar.
+        high_volatility
+            None reads ``high_volatility`` among the indicators.
+        current_position, risk_info, risk_budget, tiers, fee_rate, slippage, funding_rate
+            Handed to the sizer. With a position open, ``sizing`` of a HOLD still tells its liquidation protection.
+
+        Returns
+        -------
+        Decision
+            Same inputs and same state of the systems, same decision.
+
+        Raises
+        ------
+        SettingsError
+            If a number is not finite or out of range, or a label is unknown.
+        """
+        _check(current_price, portfolio_value, position, base_confidence)
+        context = Context(
+            symbol=symbol,
+            at=at,
+            indicators=MappingProxyType(indicators),  # a view: no source changes what the next one sees
+            current_price=current_price,
+            regime=_parse_regime(regime),
+            high_volatility=_flag(indicators) if high_volatility is None else high_volatility,
+            position=position,
+            portfolio_value=portfolio_value,
+            current_position=_NOTHING if current_position is None else current_position,
+            risk_info=_NOTHING if risk_info is None else risk_info,
+        )
+        self._note_regime(context)
+        base_vote = self._base_vote(base_signal, base_confidence)
+        ballot = poll(self.sources, context, self.settings, base_vote, self._report)
+        score = score_of(ballot.contributions)
+        confidence = min(abs(score), 1.0)
+        action, obstacle = self._action(ballot, score)
+        distance = self.settings.stop_atr * _atr(context)
+        if action is not Action.HOLD:
+            obstacle = _stop_obstacle(action, current_price, distance)
+            action = Action.HOLD if obstacle else action
+
+        sizing: LeverageDecision | None = None
+        if self.sizer is not None and (action is not Action.HOLD or position):
+            sizing = self.sizer.calculate_optimal_leverage(
+                indicators=context.indicators,
+                account_balance=portfolio_value,
+                current_position=context.current_position,
+                risk_budget=risk_budget,
+                regime=context.regime,
+                direction=action.direction,
+                confidence=confidence,
+                price=current_price,
+                stop_distance=None if action is Action.HOLD else distance,
+                risk_info=context.risk_info,
+                tiers=tiers,
+                fee_rate=fee_rate,
+                slippage=slippage,
+                funding_rate=funding_rate,
+            )
+        percent, leverage = 0.0, 1.0
+        if action is not Action.HOLD:
+            percent, leverage = self._size(sizing, confidence, ballot.size_factor)
+            if not percent > 0.0:
+                action, percent, leverage = Action.HOLD, 0.0, 1.0
+                obstacle = "size 0" if sizing is None else f"size 0, {sizing.reasoning}"
+        sign = action.sign
+        target = current_price + sign * self.settings.target_atr * distance / self.settings.stop_atr
+        return Decision(
+            symbol=symbol,
+            at=at,
+            action=action,
+            confidence=confidence,
+            score=score,
+            position_size_pct=percent,
+            leverage=leverage,
+            stop_loss=current_price - sign * distance if sign else None,
+            take_profit=target if sign and target > 0.0 else None,
+            reasoning=_reasoning(action, ballot, score, obstacle, position),
+            votes=ballot.votes,
+            breakdown=ballot.contributions,
+            vetoed_by=ballot.vetoed_by,
+            warnings=ballot.warnings if sizing is None else (*ballot.warnings, *sizing.warnings),
+            sizing=sizing,
+        )
+
+    async def get_decision(
+        self,
+        *,
+        symbol: str,
+        indicators: Mapping[str, float],
+        current_price: float,
+        portfolio_value: float,
+        regime: Regime | str | None = None,
+        position: float = 0.0,
+        base_signal: Action | Direction | str | None = None,
+        base_confidence: float | None = None,
+        at: dt.datetime | None = None,
+        current_position: Mapping[str, float] | None = None,
+        risk_info: Mapping[str, float] | None = None,
+    ) -> Decision:
+        """:meth:`decide`, awaitable; it never gives up the loop."""
+        return self.decide(
+            symbol=symbol,
+            indicators=indicators,
+            current_price=current_price,
+            portfolio_value=portfolio_value,
+            regime=regime,
+            position=position,
+            base_signal=base_signal,
+            base_confidence=base_confidence,
+            at=at,
+            current_position=current_position,
+            risk_info=risk_info,
+        )
+
+    def learn(self, trade: TradeClosed) -> None:
+        """Hand a closed trade to every listener and to the journal.
+
+        One that raises does not keep the trade from the others: it is counted in :attr:`failures` and logged; with
+        ``strict=True`` the exception is raised after all have been served.
+        """
+        errors: list[Exception] = []
+        receivers = [(type(listener).__name__, listener.on_trade_complete) for listener in self.listeners]
+        for name, receive in (*receivers, ("journal", self.journal.record)):
+            try:
+                receive(trade)
+            except Exception as error:
+                errors.append(error)
+                self._count(name, error)
+        if errors and self.settings.strict:
+            raise errors[0]
+
+    async def on_trade_complete(
+        self,
+        *,
+        symbol: str,
+        entry_price: float,
+        exit_price: float,
+        pnl_pct: float,
+        indicators_at_entry: Mapping[str, float],
+        regime: Regime | str | None,
+        hold_duration_mins: float,
+        direction: Direction | str | None = None,
+        strategy_id: str = "orchestrator",
+        leverage: float = 1.0,
+        pnl: float = 0.0,
+        size: float = 0.0,
+        commission: float = 0.0,
+        funding: float = 0.0,
+        hold_bars: int = 0,
+        opened_at: dt.datetime | None = None,
+        closed_at: dt.datetime | None = None,
+        liquidated: bool = False,
+    ) -> TradeClosed:
+        """:meth:`learn` from the facts of a closed trade, awaitable.
+
+        Parameters
+        ----------
+        pnl_pct
+            Net return on the margin posted, percent points.
+        direction
+            LONG or SHORT; None tells it from prices and profit
+            (:func:`~ai_backtrader.orchestrator.direction_of`).
+        symbol, entry_price, exit_price, indicators_at_entry, regime, hold_duration_mins, strategy_id, leverage, pnl, \
+size, commission, funding, hold_bars, opened_at, closed_at, liquidated
+            As in :class:`~ai_backtrader.events.TradeClosed`.
+
+        Returns
+        -------
+        TradeClosed
+            The trade as it was learnt.
+        """
+        if direction is None:
+            side = direction_of(entry_price=entry_price, exit_price=exit_price, pnl_pct=pnl_pct)
+        else:
+            side = direction if isinstance(direction, Direction) else Direction.parse(direction)
+        trade = TradeClosed(
+            symbol=symbol,
+            strategy_id=strategy_id,
+            direction=side,
+            entry_price=entry_price,
+            exit_price=exit_price,
+            pnl_pct=pnl_pct,
+            pnl=pnl,
+            size=size,
+            leverage=leverage,
+            commission=commission,
+            funding=funding,
+            hold_bars=hold_bars,
+            hold_duration_mins=hold_duration_mins,
+            opened_at=opened_at,
+            closed_at=closed_at,
+            regime=_parse_regime(regime),
+            indicators_at_entry=indicators_at_entry,
+            liquidated=liquidated,
+        )
+        self.learn(trade)
+        return trade
+
+    def _base_vote(self, signal: Action | Direction | str | None, confidence: float | None) -> Vote | None:
+        if signal is None:
+            if confidence is not None:
+                raise SettingsError("decide", ["base_confidence needs a base_signal, got none"])
+            return None
+        action = signal if isinstance(signal, Action) else Action.parse(signal)
+        sure = self.settings.base_confidence if confidence is None else float(confidence)
+        return Vote("technical", action, sure, "base signal of the caller")
+
+    def _action(self, ballot: Ballot, score: float) -> tuple[Action, str]:
+        threshold = self.settings.hold_threshold
+        wish = wish_of(score, threshold)
+        if ballot.vetoed_by is not None:
+            return Action.HOLD, f"vetoed by {ballot.vetoed_by}"
+        if wish is not Action.HOLD:
+            return wish, ""
+        if not ballot.contributions:
+            return wish, "every source abstained"
+        return wish, f"score {score:+.2f} is within the hold threshold of {threshold:.2f}"
+
+    def _size(self, sizing: LeverageDecision | None, confidence: float, factor: float) -> tuple[float, float]:
+        if sizing is None:
+            return 100.0 * self.settings.fallback_margin_fraction * confidence * factor, 1.0
+        return 100.0 * sizing.position_size_pct * factor, sizing.recommended_leverage
+
+    def _note_regime(self, context: Context) -> None:
+        before, after = self._regimes.get(context.symbol), context.regime
+        if after is None or after is before:
+            return
+        self._regimes[context.symbol] = after
+        event = RegimeChanged(
+            symbol=context.symbol,
+            at=context.at,
+            before=before,
+            after=after,
+            high_volatility=bool(context.high_volatility),
+        )
+        try:
+            self.journal.record(event)
+        except Exception as error:
+            self._report("journal", error)
+
+    def _count(self, name: str, error: Exception) -> None:
+        self.failures[name] = self.failures.get(name, 0) + 1
+        # The first failure is told in full; a source that fails on every bar must not flood the log.
+        level = logging.WARNING if self.failures[name] == 1 else logging.DEBUG
+        _log.log(level, "%s failed (%d times): %s: %s", name, self.failures[name], type(error).__name__, error)
+
+    def _report(self, name: str, error: Exception) -> None:
+        self._count(name, error)
+        if self.settings.strict:
+            raise error
+
+
+def _check(price: float, equity: float, position: float, base_confidence: float | None) -> None:
+    # The common case first: this runs on every bar.
+    try:
+        if (
+            0.0 < price < math.inf
+            and -math.inf < equity < math.inf
+            and -math.inf < position < math.inf
+            and (base_confidence is None or 0.0 <= base_confidence <= 1.0)
+        ):
+            return
+    except TypeError:
+        pass  # a value of another kind: named below
+    faults = Faults("decide")
+    faults.number("current_price", price, above=0.0)
+    faults.number("portfolio_value", equity)
+    faults.number("position", position)
+    if base_confidence is not None:
+        faults.number("base_confidence", base_confidence, low=0.0, high=1.0)
+    faults.raise_if_any()
+
+
+def _parse_regime(regime: Regime | str | None) -> Regime | None:
+    if regime is None or isinstance(regime, Regime):
+        return regime
+    try:
+        return Regime(regime)
+    except ValueError:
+        labels = ", ".join(label.value for label in Regime)
+        raise SettingsError("regime", [f"must be one of {labels} or None, got {regime!r}"]) from None
+
+
+def _flag(indicators: Mapping[str, float]) -> bool | None:
+    value = indicators.get("high_volatility")
+    return None if value is None else value > 0.0
+
+
+def _atr(context: Context) -> float:
+    """ATR in price units; NaN when the indicators do not tell it."""
+    atr = context.indicators.get("atr")
+    if atr is not None and 0.0 < atr < math.inf:
+        return float(atr)
+    percent = context.indicators.get("atr_pct")
+    if percent is not None and 0.0 < percent < math.inf:
+        return percent / 100.0 * context.current_price
+    return math.nan
+
+
+def _stop_obstacle(action: Action, price: float, distance: float) -> str:
+    if distance != distance:
+        return f"no ATR among the indicators, so {action.value} can have no stop"
+    if action is Action.BUY and distance >= price:
+        return f"the stop, {distance:g} below {price:g}, would lie at or below zero"
+    return ""
+
+
+def _reasoning(action: Action, ballot: Ballot, score: float, obstacle: str, position: float) -> str:
+    parts = [describe(ballot.votes, ballot.contributions)] if ballot.contributions else []
+    if obstacle:
+        parts.append(obstacle)
+    elif position:
+        side = "long" if position > 0.0 else "short"
+        parts.append(f"{'keeps' if position * action.sign > 0.0 else 'reverses'} the {side} position")
+    return f"{action.value} at {score:+.2f}: " + "; ".join(parts)
