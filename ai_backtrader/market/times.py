@@ -91,7 +91,7 @@ def _from_objects(values: pd.Series[Any], *, feed: str, column: str) -> pd.Serie
         if isinstance(value, np.datetime64):
             return None if np.isnat(value) else str(value)
         raise DataError(
-            "text or another type where a time should be",
+            "another type where a time should be",
             feed=feed, row=str(position), column=column, value=f"{value!r}", mend=_NO_TIME,
         )  # fmt: skip
 
