@@ -24,6 +24,7 @@ class Decisions(bt.Analyzer):
     ``get_analysis()`` gives ``decisions`` (count), ``actions`` (count by BUY, SELL, HOLD), ``mean_confidence`` (0 to
     1, NaN without decisions), ``vetoes`` and ``vetoed_by`` (count by source), and ``sources``: by name
 
+      - ``weight``: share of its weight in all weights of ``strategy.engine.orchestrator`` (NaN without one);
       - ``votes``, ``buys``, ``sells``, ``holds``, and ``mean_confidence`` of these votes;
       - ``mean_contribution``: mean of its signed share of the score where it voted;
       - ``abstentions``, ``failures`` (not counted among the abstentions), ``reasons`` (count by reason of both, most
@@ -43,6 +44,7 @@ class Decisions(bt.Analyzer):
         self._decisions = tuple(getattr(self.strategy, "decisions", ()))
         decisions = self._decisions
         vetoes = Counter(str(decision.vetoed_by) for decision in decisions if decision.vetoed_by is not None)
+        weights = _weights(self.strategy)
         actions = Counter(str(decision.action) for decision in decisions)
         self.rets = analysis_of(
             {
@@ -51,7 +53,10 @@ class Decisions(bt.Analyzer):
                 "mean_confidence": _mean(decision.confidence for decision in decisions),
                 "vetoes": vetoes.total(),
                 "vetoed_by": dict(vetoes.most_common()),
-                "sources": {name: _source_figures(decisions, name) for name in _sources(decisions)},
+                "sources": {
+                    name: {"weight": weights.get(name, math.nan)} | _source_figures(decisions, name)
+                    for name in _sources(decisions)
+                },
             }
         )
 
@@ -85,6 +90,14 @@ class Decisions(bt.Analyzer):
 def _sources(decisions: tuple[Any, ...]) -> list[str]:
     # In the order in which they first spoke, which is the orchestrator's own.
     return list(dict.fromkeys(vote.source for decision in decisions for vote in decision.votes))
+
+
+def _weights(strategy: Any) -> dict[str, float]:
+    orchestrator = getattr(getattr(strategy, "engine", None), "orchestrator", None)
+    if orchestrator is None:
+        return {}
+    weights = orchestrator.settings.weights
+    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
 
 
 def _is_vote(vote: Any) -> bool:

@@ -68,6 +68,8 @@ class Liquidations(bt.Analyzer):
         self._ratios = [array("d") for _ in self._names]
         self._leverages = [array("d") for _ in self._names]
         self._clock = self.strategy.lines.datetime
+        # The broker names a feed by its own name, also where that is empty.
+        self._place = {feed._name: place for place, feed in enumerate(self.datas)}
         self._has_margin = hasattr(self._broker, "margin_ratio")
 
     def next(self) -> None:
@@ -76,21 +78,21 @@ class Liquidations(bt.Analyzer):
         if not self._has_margin:
             return
         broker = self._broker
-        for position, feed in enumerate(self.datas):
+        for place, feed in enumerate(self.datas):
             ratio = leverage = 0.0
             if broker.getposition(feed).size:
                 ratio, leverage = broker.margin_ratio(feed), broker.get_position_leverage(feed)
-            self._ratios[position].append(ratio)
-            self._leverages[position].append(leverage)
+            self._ratios[place].append(ratio)
+            self._leverages[place].append(leverage)
         for event in broker.liquidations[len(self._events) :]:
             self._file(event)
 
     def _file(self, event: Any) -> None:
         record = {name: getattr(event, name) for name in _EVENT}
-        self._events.append(record | {"side": str(event.side)})
-        position = self._names.index(event.data_name)
-        self._ratios[position][-1] = 1.0
-        self._leverages[position][-1] = event.leverage
+        place = self._place[event.data_name]
+        self._events.append(record | {"side": str(event.side), "data_name": self._names[place]})
+        self._ratios[place][-1] = 1.0
+        self._leverages[place][-1] = event.leverage
 
     @property
     def times(self) -> NDArray[np.datetime64]:

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ai_backtrader import evidence as ev
-from ai_backtrader.analyzers.recording import analysis_of, times_of
+from ai_backtrader.analyzers.recording import analysis_of, feed_names, times_of
 from ai_backtrader.checks import Faults
 
 __all__ = ["Performance"]
@@ -57,6 +57,7 @@ class Performance(bt.Analyzer):
     ``*_return`` are **fractions** (0.05 is 5 %), money is in account currency, lengths are in bars, what is undefined
     is NaN. Beside :mod:`ai_backtrader.evidence.metrics`:
 
+      - ``strategy``, ``symbol``: class of the strategy, name of the first feed.
       - ``start``, ``end``, ``bars``: every bar of the run, warm-up included; the figures cover the same bars.
       - ``buy_and_hold``: the first feed bought with everything at its first close, 1x, no costs, same bars.
       - ``trades`` are closed trades of this strategy, results net of commission and funding; ``trades_open`` were open
@@ -99,6 +100,7 @@ class Performance(bt.Analyzer):
         """Note the account as it is before the first bar."""
         broker = self.strategy.broker
         self._broker = broker
+        self._labels = {"strategy": type(self.strategy).__name__, "symbol": feed_names(self.datas)[0]}
         self._fund = broker.fundmode if self.p.fund is None else self.p.fund
         self._start_value = float(broker.getvalue())
         self._start_fund_value = float(broker.fundvalue) if self._fund else math.nan
@@ -254,6 +256,7 @@ class Performance(bt.Analyzer):
         final = float(equity[-1]) if equity.size else self._start_value
         profits, bars = np.array(self._profits), int(equity.size)
         return {
+            **self._labels,
             "start": _moment(times, 0),
             "end": _moment(times, -1),
             "bars": bars,

@@ -312,7 +312,7 @@ def test_wrong_settings_are_named_together(run: Any, scripted: Any, frame_of: An
 
 def test_the_analysis_holds_plain_numbers_with_dot_access_and_no_invented_keys(run: Any, cross: Any, walk: Any) -> None:
     found = analysis(run(walk, cross, {"performance": Performance}))
-    assert {type(value) for value in found.values()} == {int, float, dt.datetime, type(found)}
+    assert {type(value) for value in found.values()} == {str, int, float, dt.datetime, type(found)}
     assert found.buy_and_hold.cagr == found["buy_and_hold"]["cagr"]
     with pytest.raises(KeyError):
         _ = found.sharp_ratio

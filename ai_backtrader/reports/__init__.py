@@ -1,0 +1,7 @@
+"""What a run was, for readers: tables for the terminal, JSON, pictures (extra ``[report]``)."""
+
+from ai_backtrader.reports.figures import to_json, verdict
+from ai_backtrader.reports.plots import plot_run, save_plot
+from ai_backtrader.reports.tables import result_table, result_text
+
+__all__ = ["plot_run", "result_table", "result_text", "save_plot", "to_json", "verdict"]
