@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from ai_backtrader.market import MarketData
 from ai_backtrader.market.table import OPTIONAL, REQUIRED
 
 __all__ = ["PerpetualData", "backtrader_times"]
+
+_logger = logging.getLogger("ai_backtrader")
 
 # Day 1 of Backtrader's calendar is 0001-01-01; 1970-01-01 is this one.
 _DAY_OF_1970 = 719_163
@@ -74,7 +77,7 @@ class PerpetualData(bt.feed.DataBase):
     ``taker_buy_volume``.
 
     Backtrader's resampler and replayer build the seven standard lines only: in a resampled or replayed feed the extra
-    lines are NaN.
+    lines are NaN (a warning says so), and funding is not charged.
 
     Attributes
     ----------
@@ -83,6 +86,7 @@ class PerpetualData(bt.feed.DataBase):
     """
 
     lines: Any = OPTIONAL  # the metaclass makes a Lines object of the names
+    _plain = False  # True: the extra lines stay empty
     params = (("timeframe", None), ("compression", None), ("loading", None))
 
     def __init__(self) -> None:
@@ -141,6 +145,16 @@ class PerpetualData(bt.feed.DataBase):
         super().stop()
         self._columns = {}
 
+    def resample(self, **kwargs: Any) -> None:
+        """Resample as Backtrader does; the extra lines are NaN."""
+        _leave_extra_lines_empty(self, self.market_data.symbol, "resampled")
+        super().resample(**kwargs)
+
+    def replay(self, **kwargs: Any) -> None:
+        """Replay as Backtrader does; the extra lines are NaN."""
+        _leave_extra_lines_empty(self, self.market_data.symbol, "replayed")
+        super().replay(**kwargs)
+
     def clone(self, **kwargs: Any) -> _PerpetualClone:
         """Feed that follows this one, with the extra lines (Backtrader's own clone has the seven standard lines)."""
         return _PerpetualClone(dataname=self, **kwargs)
@@ -155,7 +169,8 @@ class PerpetualData(bt.feed.DataBase):
         data = self.market_data
         held = data.columns()
         nothing = np.full(len(data), np.nan)
-        arrays = {name: held.get(name, nothing) for name in (*REQUIRED, *OPTIONAL)}
+        arrays = {name: held[name] for name in REQUIRED}
+        arrays |= {name: nothing if self._plain else held.get(name, nothing) for name in OPTIONAL}
         arrays["openinterest"] = (
             np.nan_to_num(held["open_interest"]) if "open_interest" in held else np.zeros(len(data))
         )
@@ -163,8 +178,36 @@ class PerpetualData(bt.feed.DataBase):
         return arrays
 
 
+def _leave_extra_lines_empty(feed: Any, symbol: str, how: str) -> None:
+    # Backtrader's resampler and replayer build the seven standard lines and leave the others empty or, worse, as they
+    # were some bars ago: a liquidation on a stale mark price. So the extra lines of such feeds are NaN, and we say so.
+    feed._plain = True
+    _logger.warning(
+        "%s: a %s feed has no mark price, funding or other extra lines; load bars of the length you trade to have them",
+        symbol, how,
+    )  # fmt: skip
+
+
 class _PerpetualClone(bt.feed.DataClone):
-    lines = OPTIONAL
+    lines: Any = OPTIONAL
+    _plain = False
+
+    def resample(self, **kwargs: Any) -> None:
+        """Resample as Backtrader does; the extra lines are NaN."""
+        _leave_extra_lines_empty(self, self.data.market_data.symbol, "resampled")
+        super().resample(**kwargs)
+
+    def replay(self, **kwargs: Any) -> None:
+        """Replay as Backtrader does; the extra lines are NaN."""
+        _leave_extra_lines_empty(self, self.data.market_data.symbol, "replayed")
+        super().replay(**kwargs)
+
+    def _load(self) -> bool:
+        loaded = bool(super()._load())
+        if loaded and self._plain:
+            for name in OPTIONAL:
+                getattr(self.lines, name)[0] = np.nan
+        return loaded
 
 
 def _market_data(source: object, *, name: str, loading: dict[str, Any] | None) -> MarketData:
