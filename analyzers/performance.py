@@ -33,6 +33,9 @@ class _Fill(NamedTuple):
     liquidation: bool
 
 
+_FILL_KINDS = dict.fromkeys(_Fill._fields, "float64") | {"bar": "int64", "feed": "str", "liquidation": "bool"}
+
+
 class Performance(bt.Analyzer):
     """What the account earned beside buy and hold, how rough the way was, what it cost.
 
@@ -222,8 +225,8 @@ class Performance(bt.Analyzer):
         commission (as Backtrader books it: funding and interest enter with the fill that closes), opened, closed
         (signed units), liquidation.
         """
-        frame = pd.DataFrame(self._fills, columns=_Fill._fields)
-        frame.insert(0, "time", self.times[frame["bar"].to_numpy(dtype=np.int64)])
+        frame = pd.DataFrame(self._fills, columns=_Fill._fields).astype(_FILL_KINDS)
+        frame.insert(0, "time", self.times[frame["bar"].to_numpy()])
         return frame
 
     # ------------------------------------------------------------------------------------------------------- at the end

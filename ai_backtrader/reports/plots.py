@@ -27,7 +27,6 @@ Floats = NDArray[np.float64]
 _OWN, _MARKET, _PRICE = "#0072B2", "#8A8A8A", "#4D4D4D"
 _LONG, _SHORT, _LIQUIDATED, _LEVERAGE, _MARGIN = "#009E73", "#E69F00", "#D55E00", "#0072B2", "#CC79A7"
 _LOSS = "#D55E00"
-_LEGEND = {"loc": "upper left", "fontsize": 9, "frameon": False, "ncols": 7, "handletextpad": 0.4, "columnspacing": 1.4}
 _MOST_MARKERS = 250  # above, single entries and exits cover the price; the position strip still shows them
 
 
@@ -87,9 +86,10 @@ def plot_run(
     axes[0].set_title(
         title or f"{figures['symbol']}, {figures['strategy']}", loc="left", fontsize=14, fontweight="bold", pad=24
     )
-    axes[0].annotate(
+    summary = axes[0].annotate(
         _summary(figures), (0.0, 1.0), (0.0, 8.0), xycoords="axes fraction", textcoords="offset points", color=_PRICE
     )
+    summary.set_in_layout(False)  # else a line wider than a small figure leaves no room for the panels
     return figure
 
 
@@ -171,7 +171,7 @@ def _draw_price(axes: Axes, performance: Any, liquidations: Any, pixels: int) ->
             )  # fmt: skip
     _fit_scale(axes, price[~np.isnan(price)])
     axes.set_ylabel("Price (quote currency)")
-    axes.legend(**_LEGEND)
+    _legend(axes)
 
 
 def _draw_equity(axes: Axes, performance: Any, pixels: int) -> None:
@@ -187,7 +187,7 @@ def _draw_equity(axes: Axes, performance: Any, pixels: int) -> None:
     axes.plot(times[shown], equity[shown], color=_OWN, linewidth=1.2, label=f"{figures['strategy']} {own}", zorder=3)
     _fit_scale(axes, np.concatenate((equity, market)))
     axes.set_ylabel("Account value (cash)")
-    axes.legend(**_LEGEND)
+    _legend(axes)
 
 
 def _draw_leverage(axes: Axes, times: NDArray[Any], leverage: Floats, pixels: int) -> None:
@@ -260,6 +260,16 @@ def _mark(
         axes.scatter(
             times.to_numpy(), prices.to_numpy(), marker=marker, s=size, color=colour, edgecolors=_PRICE, linewidths=0.5,
             label=word, zorder=5 if word == "liquidation" else 4, transform=place,
+        )  # fmt: skip
+
+
+def _legend(axes: Axes) -> None:
+    handles, words = axes.get_legend_handles_labels()
+    if handles:
+        columns = max(2, int(axes.get_figure(root=True).get_figwidth() // 1.7))  # type: ignore[union-attr]  # as above
+        axes.legend(
+            handles, words, loc="upper left", ncols=columns, fontsize=9, frameon=False, handletextpad=0.4,
+            columnspacing=1.4,
         )  # fmt: skip
 
 
