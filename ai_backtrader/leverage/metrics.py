@@ -7,7 +7,7 @@ import math
 from ai_backtrader.leverage.experience import KellyEstimate
 from ai_backtrader.leverage.request import Request
 from ai_backtrader.leverage.settings import LeverageSettings
-from ai_backtrader.market.margin import liquidation_price
+from ai_backtrader.market.margin import liquidation_root
 
 __all__ = ["flat_metrics", "position_metrics"]
 
@@ -55,9 +55,10 @@ def position_metrics(
         **_known(request, kelly),
     }
     fee = settings.liquidation_fee
-    level = liquidation_price(
-        side=request.side, entry_price=price, size=units, margin=margin, tiers=account.tiers, fee_rate=fee
-    )
+    level: float | None = None
+    if sign < 0 or leverage > 1.0:  # nothing liquidates a long at 1x; rounding would put its price a hair above 0
+        # The unchecked form: the figures were checked when they were asked with, and this runs on every bar.
+        level = liquidation_root(sign, price, units, margin, fee, account.tiers)
     entry_fee = account.fee_rate * notional
     if level is None:
         # A long whose whole value is posted: the worst price is 0.

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from ai_backtrader.checks import Faults
 from ai_backtrader.errors import SettingsError
 from ai_backtrader.events import ForgetfulJournal, Journal, RegimeChanged, TradeClosed
 from ai_backtrader.market.margin import MaintenanceTiers
 from ai_backtrader.orchestrator.combine import describe, score_of
 from ai_backtrader.orchestrator.poll import Ballot, Sources, poll, wish_of
 from ai_backtrader.orchestrator.ports import AdvicePort, OnlinePort, PositionSizer, TradeListener, VotePort
+from ai_backtrader.orchestrator.question import atr_of, check_question, flag_of, parse_regime, stop_obstacle
 from ai_backtrader.orchestrator.settings import OrchestratorSettings
 from ai_backtrader.orchestrator.technical import TechnicalSource
 from ai_backtrader.orchestrator.trades import direction_of
@@ -124,7 +123,8 @@ class Orchestrator:
         high_volatility
             None reads ``high_volatility`` among the indicators.
         current_position, risk_info, risk_budget, tiers, fee_rate, slippage, funding_rate
-            Handed to the sizer. With a position open, ``sizing`` of a HOLD still tells its liquidation protection.
+            Handed to the sizer. With ``current_position`` given, ``sizing`` of a HOLD still tells the open position's
+            liquidation protection (``risk_metrics["reduce_fraction"]``).
 
         Returns
         -------
@@ -136,14 +136,14 @@ class Orchestrator:
         SettingsError
             If a number is not finite or out of range, or a label is unknown.
         """
-        _check(current_price, portfolio_value, position, base_confidence)
+        check_question(current_price, portfolio_value, position, base_confidence)
         context = Context(
             symbol=symbol,
             at=at,
             indicators=MappingProxyType(indicators),  # a view: no source changes what the next one sees
             current_price=current_price,
-            regime=_parse_regime(regime),
-            high_volatility=_flag(indicators) if high_volatility is None else high_volatility,
+            regime=parse_regime(regime),
+            high_volatility=flag_of(indicators) if high_volatility is None else high_volatility,
             position=position,
             portfolio_value=portfolio_value,
             current_position=_NOTHING if current_position is None else current_position,
@@ -155,13 +155,13 @@ class Orchestrator:
         score = score_of(ballot.contributions)
         confidence = min(abs(score), 1.0)
         action, obstacle = self._action(ballot, score)
-        distance = self.settings.stop_atr * _atr(context)
+        distance = self.settings.stop_atr * atr_of(context)
         if action is not Action.HOLD:
-            obstacle = _stop_obstacle(action, current_price, distance)
+            obstacle = stop_obstacle(action, current_price, distance)
             action = Action.HOLD if obstacle else action
 
         sizing: LeverageDecision | None = None
-        if self.sizer is not None and (action is not Action.HOLD or position):
+        if self.sizer is not None and (action is not Action.HOLD or (position and current_position)):
             sizing = self.sizer.calculate_optimal_leverage(
                 indicators=context.indicators,
                 account_balance=portfolio_value,
@@ -311,7 +311,7 @@ size, commission, funding, hold_bars, opened_at, closed_at, liquidated
             hold_duration_mins=hold_duration_mins,
             opened_at=opened_at,
             closed_at=closed_at,
-            regime=_parse_regime(regime),
+            regime=parse_regime(regime),
             indicators_at_entry=indicators_at_entry,
             liquidated=liquidated,
         )
@@ -370,61 +370,6 @@ size, commission, funding, hold_bars, opened_at, closed_at, liquidated
         self._count(name, error)
         if self.settings.strict:
             raise error
-
-
-def _check(price: float, equity: float, position: float, base_confidence: float | None) -> None:
-    # The common case first: this runs on every bar.
-    try:
-        if (
-            0.0 < price < math.inf
-            and -math.inf < equity < math.inf
-            and -math.inf < position < math.inf
-            and (base_confidence is None or 0.0 <= base_confidence <= 1.0)
-        ):
-            return
-    except TypeError:
-        pass  # a value of another kind: named below
-    faults = Faults("decide")
-    faults.number("current_price", price, above=0.0)
-    faults.number("portfolio_value", equity)
-    faults.number("position", position)
-    if base_confidence is not None:
-        faults.number("base_confidence", base_confidence, low=0.0, high=1.0)
-    faults.raise_if_any()
-
-
-def _parse_regime(regime: Regime | str | None) -> Regime | None:
-    if regime is None or isinstance(regime, Regime):
-        return regime
-    try:
-        return Regime(regime)
-    except ValueError:
-        labels = ", ".join(label.value for label in Regime)
-        raise SettingsError("regime", [f"must be one of {labels} or None, got {regime!r}"]) from None
-
-
-def _flag(indicators: Mapping[str, float]) -> bool | None:
-    value = indicators.get("high_volatility")
-    return None if value is None else value > 0.0
-
-
-def _atr(context: Context) -> float:
-    """ATR in price units; NaN when the indicators do not tell it."""
-    atr = context.indicators.get("atr")
-    if atr is not None and 0.0 < atr < math.inf:
-        return float(atr)
-    percent = context.indicators.get("atr_pct")
-    if percent is not None and 0.0 < percent < math.inf:
-        return percent / 100.0 * context.current_price
-    return math.nan
-
-
-def _stop_obstacle(action: Action, price: float, distance: float) -> str:
-    if distance != distance:
-        return f"no ATR among the indicators, so {action.value} can have no stop"
-    if action is Action.BUY and distance >= price:
-        return f"the stop, {distance:g} below {price:g}, would lie at or below zero"
-    return ""
 
 
 def _reasoning(action: Action, ballot: Ballot, score: float, obstacle: str, position: float) -> str:
