@@ -1,0 +1,38 @@
+"""Trading rules as values: genes, chromosomes, their JSON and text, their signals on arrays."""
+
+from ai_backtrader.rules.catalogue import CATALOGUE, Constants, Parameter, SeriesKind, Unit
+from ai_backtrader.rules.chromosome import SECTIONS, Required, StrategyChromosome
+from ai_backtrader.rules.encoding import MAX_JSON_BYTES, SCHEMA
+from ai_backtrader.rules.genes import MAX_HOLD_BARS, Gene, HoldGene, Operator, Series, nearest_series
+from ai_backtrader.rules.sampling import random_gene, random_hold, random_risk, random_section, random_series
+from ai_backtrader.rules.sections import MAX_GENES, RISK_LIMITS, RiskLimits, RiskParameters, Section, section_of
+
+__all__ = [
+    "CATALOGUE",
+    "MAX_GENES",
+    "MAX_HOLD_BARS",
+    "MAX_JSON_BYTES",
+    "RISK_LIMITS",
+    "SCHEMA",
+    "SECTIONS",
+    "Constants",
+    "Gene",
+    "HoldGene",
+    "Operator",
+    "Parameter",
+    "Required",
+    "RiskLimits",
+    "RiskParameters",
+    "Section",
+    "Series",
+    "SeriesKind",
+    "StrategyChromosome",
+    "Unit",
+    "nearest_series",
+    "random_gene",
+    "random_hold",
+    "random_risk",
+    "random_section",
+    "random_series",
+    "section_of",
+]
