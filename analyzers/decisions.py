@@ -54,8 +54,8 @@ class Decisions(bt.Analyzer):
                 "vetoes": vetoes.total(),
                 "vetoed_by": dict(vetoes.most_common()),
                 "sources": {
-                    name: {"weight": weights.get(name, math.nan)} | _source_figures(decisions, name)
-                    for name in _sources(decisions)
+                    name: {"weight": weights.get(name, math.nan)} | _source_figures(name, spoken)
+                    for name, spoken in _by_source(decisions).items()
                 },
             }
         )
@@ -71,7 +71,7 @@ class Decisions(bt.Analyzer):
             *("symbol", "action", "confidence", "score", "position_size_pct", "leverage"),
             *("stop_loss", "take_profit", "vetoed_by", "reasoning"),
         )
-        sources = _sources(self._decisions)
+        sources = list(_by_source(self._decisions))
         rows = []
         for decision in self._decisions:
             row = {field: getattr(decision, field) for field in fields} | {"action": str(decision.action)}
@@ -87,9 +87,13 @@ class Decisions(bt.Analyzer):
         return pd.DataFrame(rows, columns=columns, index=index)
 
 
-def _sources(decisions: tuple[Any, ...]) -> list[str]:
-    # In the order in which they first spoke, which is the orchestrator's own.
-    return list(dict.fromkeys(vote.source for decision in decisions for vote in decision.votes))
+def _by_source(decisions: tuple[Any, ...]) -> dict[str, list[tuple[Any, Any]]]:
+    # Sources in the order in which they first spoke, which is the orchestrator's own.
+    spoken: dict[str, list[tuple[Any, Any]]] = {}
+    for decision in decisions:
+        for vote in decision.votes:
+            spoken.setdefault(vote.source, []).append((vote, decision))
+    return spoken
 
 
 def _weights(strategy: Any) -> dict[str, float]:
@@ -110,8 +114,7 @@ def _word(vote: Any) -> str:
     return "FAILED" if vote.failed else "ABSTAINED"
 
 
-def _source_figures(decisions: tuple[Any, ...], name: str) -> dict[str, object]:
-    spoken = [(vote, decision) for decision in decisions for vote in decision.votes if vote.source == name]
+def _source_figures(name: str, spoken: list[tuple[Any, Any]]) -> dict[str, object]:
     words = Counter(_word(vote) for vote, _ in spoken)
     silent = [vote for vote, _ in spoken if not _is_vote(vote)]
     reasons = Counter(vote.reason for vote in silent).most_common()

@@ -103,7 +103,8 @@ class Performance(bt.Analyzer):
         """Note the account as it is before the first bar."""
         broker = self.strategy.broker
         self._broker = broker
-        self._labels = {"strategy": type(self.strategy).__name__, "symbol": feed_names(self.datas)[0]}
+        self._names = dict(zip(self.datas, feed_names(self.datas), strict=True))
+        self._labels = {"strategy": type(self.strategy).__name__, "symbol": self._names[self.data]}
         self._fund = broker.fundmode if self.p.fund is None else self.p.fund
         self._start_value = float(broker.getvalue())
         self._start_fund_value = float(broker.fundvalue) if self._fund else math.nan
@@ -142,7 +143,7 @@ class Performance(bt.Analyzer):
             self._fills.append(
                 _Fill(
                     bar=len(self._values),  # the bar of this notification is filed after it
-                    feed=order.data._name,
+                    feed=self._names[order.data],
                     size=bit.size,
                     price=bit.price,
                     notional=abs(bit.size) * bit.price * _multiplier(self._broker, order.data),
@@ -250,7 +251,7 @@ class Performance(bt.Analyzer):
             "liquidations": len(getattr(broker, "liquidations", ())),
             "rejected_orders": len(self._rejected),
         }
-        del self._broker, self._feeds, self._clock, self._close
+        del self._broker, self._feeds, self._names, self._clock, self._close
         self.rets = analysis_of(self._figures(costs))
 
     def _figures(self, costs: dict[str, float]) -> dict[str, object]:

@@ -202,11 +202,12 @@ def _draw_leverage(axes: Axes, times: NDArray[Any], leverage: Floats, pixels: in
 
 def _draw_margin(axes: Axes, times: NDArray[Any], margin: Floats, threshold: float, pixels: int) -> None:
     shown = extremes(margin, pixels)
-    axes.fill_between(times[shown], 0.0, 100.0 * margin[shown], color=_MARGIN, alpha=0.75, linewidth=0)
+    # The thin edge keeps a spike of one bar, narrower than a pixel, from fading away.
+    axes.fill_between(times[shown], 0.0, 100.0 * margin[shown], color=_MARGIN, linewidth=0.6)
     axes.axhline(100.0 * threshold, color=_MARKET, linewidth=0.8, linestyle=":")
     axes.axhline(100.0, color=_LIQUIDATED, linewidth=0.8)
     axes.set_ylim(0.0, 108.0)
-    axes.set_yticks([0, 50, 100])
+    axes.set_yticks([0.0, 100.0 * threshold, 100.0])
     axes.set_ylabel("Margin ratio")
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g} %")
 
@@ -256,7 +257,7 @@ def _mark(
 
     if len(times):
         # Entries point at the price from below or above (lift in points), so that an exit on the same bar stays seen.
-        place = axes.transData + ScaledTranslation(0.0, lift / 72.0, axes.get_figure(root=True).dpi_scale_trans)  # type: ignore[union-attr]  # axes of a figure have one
+        place = axes.transData + ScaledTranslation(0.0, lift / 72.0, axes.figure.dpi_scale_trans)
         axes.scatter(
             times.to_numpy(), prices.to_numpy(), marker=marker, s=size, color=colour, edgecolors=_PRICE, linewidths=0.5,
             label=word, zorder=5 if word == "liquidation" else 4, transform=place,
@@ -266,7 +267,7 @@ def _mark(
 def _legend(axes: Axes) -> None:
     handles, words = axes.get_legend_handles_labels()
     if handles:
-        columns = max(2, int(axes.get_figure(root=True).get_figwidth() // 1.7))  # type: ignore[union-attr]  # as above
+        columns = max(2, int(axes.figure.bbox.width / axes.figure.dpi // 1.7))
         axes.legend(
             handles, words, loc="upper left", ncols=columns, fontsize=9, frameon=False, handletextpad=0.4,
             columnspacing=1.4,
