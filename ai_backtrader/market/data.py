@@ -10,7 +10,7 @@ from typing import Any, Self, Unpack
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ai_backtrader.errors import DataError, SettingsError
 from ai_backtrader.market.loading import read_csv, read_frame, read_parquet, symbol_of
@@ -84,9 +84,13 @@ class MarketData:
     def __post_init__(self) -> None:
         # Made by hand from arrays: the same checks as a file's.
         settings = LoadSettings(min_bars=1, bar_seconds=self.bar_seconds)
-        values = {name: getattr(self, name) for name in (*REQUIRED, *OPTIONAL)}
-        columns = {name: np.asarray(given, np.float64) for name, given in values.items() if given is not None}
-        times = np.asarray(self.times, "datetime64[ns]")
+        given = {name: getattr(self, name) for name in (*REQUIRED, *OPTIONAL)}
+        columns = {
+            name: _as_array(values, np.dtype(np.float64), feed=self.symbol, column=name)
+            for name, values in given.items()
+            if values is not None
+        }
+        times = _as_array(self.times, np.dtype("datetime64[ns]"), feed=self.symbol, column="times")
         rows = np.arange(len(times))
         self._fill(Table(feed=self.symbol, times=times, columns=columns, rows=rows, rows_read=len(rows)), settings)
 
@@ -259,6 +263,21 @@ class MarketData:
             if isinstance(value, np.ndarray):
                 value.setflags(write=False)
         self._set(**state)
+
+
+def _as_array(values: ArrayLike, dtype: np.dtype[Any], *, feed: str, column: str) -> NDArray[Any]:
+    try:
+        array = np.asarray(values, dtype=dtype)
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"not an array of {dtype}", feed=feed, column=column, value=str(error), mend="Give one value for each bar"
+        ) from error
+    if array.ndim != 1:
+        raise DataError(
+            "not an array of one dimension",
+            feed=feed, column=column, value=f"shape {array.shape}", mend="Give one value for each bar",
+        )  # fmt: skip
+    return array
 
 
 def _frozen(values: NDArray[Any]) -> NDArray[Any]:

@@ -78,8 +78,8 @@ def _clip_ohlc(table: Table, settings: LoadSettings) -> _Mended:
         if not all(name in table.columns for name in names):
             continue
         prices = np.array([table.columns[name] for name in names])
-        # A NaN among the four stays a NaN: dropping or filling it is another repair's business.
-        high, low = prices.max(axis=0), prices.min(axis=0)
+        # Each side by itself: a high of 1 must not become the low. A bar with a NaN is another repair's business.
+        high, low = prices[[0, 1, 3]].max(axis=0), prices[[0, 2, 3]].min(axis=0)
         whole = ~np.isnan(prices).any(axis=0)
         wrong = whole & ((high != prices[1]) | (low != prices[2]))
         changed |= wrong
