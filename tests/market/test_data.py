@@ -207,9 +207,9 @@ def test_data_made_from_arrays_are_checked_like_a_file() -> None:
         MarketData(symbol="FULL", times=data.times, bar_seconds=3600, **columns | {"volume": np.ones(3)})
     with pytest.raises(DataError, match=r"not an array of datetime64\[ns\].*column times"):
         MarketData(symbol="FULL", times=["noon"] * 40, bar_seconds=3600, **columns)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="not an array of float64.*column close"):
+    with pytest.raises(DataError, match=r"not an array of float64.*column close"):
         MarketData(symbol="FULL", times=data.times, bar_seconds=3600, **columns | {"close": ["x"] * 40})  # type: ignore[dict-item]
-    with pytest.raises(DataError, match="not an array of one dimension.*column close"):
+    with pytest.raises(DataError, match=r"not an array of one dimension.*column close"):
         MarketData(symbol="FULL", times=data.times, bar_seconds=3600, **columns | {"close": np.ones((40, 2))})
     with pytest.raises(DataError, match="a bar starts before the last one of 7200 s has ended"):
         MarketData(symbol="FULL", times=data.times, bar_seconds=7200, **columns)
