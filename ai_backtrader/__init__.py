@@ -11,15 +11,36 @@ import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ai_backtrader.engine import Engine as Engine
+    from ai_backtrader.engine import EngineSettings as EngineSettings
+    from ai_backtrader.engine import get_ai_orchestrator as get_ai_orchestrator
+    from ai_backtrader.engine import get_leverage_manager as get_leverage_manager
+    from ai_backtrader.engine import initialize_ai_orchestrator as initialize_ai_orchestrator
+    from ai_backtrader.engine import reset_engine as reset_engine
     from ai_backtrader.market import MarketData as MarketData
 
 __version__ = "0.1.0"
 
 _ROOM_OF = {
+    "Engine": "ai_backtrader.engine",
+    "EngineSettings": "ai_backtrader.engine",
     "MarketData": "ai_backtrader.market",
+    "get_ai_orchestrator": "ai_backtrader.engine",
+    "get_leverage_manager": "ai_backtrader.engine",
+    "initialize_ai_orchestrator": "ai_backtrader.engine",
+    "reset_engine": "ai_backtrader.engine",
 }
 
-__all__ = ["MarketData", "__version__"]
+__all__ = [
+    "Engine",
+    "EngineSettings",
+    "MarketData",
+    "__version__",
+    "get_ai_orchestrator",
+    "get_leverage_manager",
+    "initialize_ai_orchestrator",
+    "reset_engine",
+]
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 

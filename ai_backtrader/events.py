@@ -49,6 +49,8 @@ class TradeClosed:
         Raw features at the bar of the decision.
     liquidated
         True when the broker closed it.
+    paper
+        True when no order was sent: the trade was withheld and only followed on paper.
     """
 
     symbol: str
@@ -69,6 +71,7 @@ class TradeClosed:
     regime: Regime | None = None
     indicators_at_entry: Mapping[str, float] = field(default_factory=dict)
     liquidated: bool = False
+    paper: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "indicators_at_entry", MappingProxyType(dict(self.indicators_at_entry)))

@@ -78,6 +78,7 @@ class FeatureLines(bt.Indicator):
         self._sources = {name: getattr(self.data.lines, name) for name in names if hasattr(self.data.lines, name)}
         self._stream = FeatureStream(self._bar_seconds, self.p.settings, self.p.regime_settings)
         self._bar: tuple[float, ...] = ()
+        self._first_time = math.nan
 
     @property
     def ready(self) -> bool:
@@ -93,6 +94,12 @@ class FeatureLines(bt.Indicator):
     def high_volatility_regime(self) -> bool:
         """High-volatility flag of the current bar."""
         return bool(self.lines.regime_high_volatility[0])
+
+    @property
+    def bars_per_year(self) -> float:
+        """Bars a year at the pace of the bars so far (all bars would tell of the future); NaN at the first."""
+        elapsed = self.data.datetime[0] - self._first_time
+        return (len(self.data) - 1) * 365.25 / elapsed if elapsed > 0.0 else math.nan
 
     def indicators(self) -> dict[str, float]:
         """Raw features of the current bar by name, with the keys of ``MarketFeatures.indicators``."""
@@ -112,6 +119,7 @@ class FeatureLines(bt.Indicator):
         """Fill all lines at once."""
         held = {name: np.array(line.array[:end]) for name, line in self._sources.items()}
         self._check_arrays(held)
+        self._first_time = self.data.lines.datetime.array[0] if end else math.nan
         self._compare_bar_length()
         del held["open"]  # enters no feature
         features = features_of_arrays(bar_seconds=self._bar_seconds, settings=self.p.settings, **held)
@@ -129,6 +137,8 @@ class FeatureLines(bt.Indicator):
     def next(self) -> None:
         """Take the bars that are new; a replayed bar that changed is taken again."""
         fresh = len(self.data) - self._stream.seen
+        if not self._stream.seen:
+            self._first_time = self.data.datetime[1 - fresh]
         for ago in range(1 - fresh, 1):
             self._take(ago, revise=False)
         # With several feeds Backtrader calls for every bar of any of them; in a replay the same bar grows.

@@ -1,0 +1,169 @@
+"""Commands, their options, and how failures leave the process.
+
+Exit codes: 0 done; 1 the data or the settings are wrong; 2 the command line is wrong; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
+
+from ai_backtrader.errors import AIBacktraderError
+
+__all__ = ["main"]
+
+SAMPLE_COMMISSION = (
+    0.00005  # of the notional: half a pip, what an FX account pays; the default suits a perpetual's taker
+)
+
+app = typer.Typer(
+    name="ai-backtrader",
+    help="The AI trading engine for Backtrader: real margin, the same answer twice, honest evidence.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Look at market data.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+DataFile = Annotated[Path, typer.Argument(help="CSV (plain or gzip) or Parquet file of bars.")]
+Symbol = Annotated[str | None, typer.Option(help="Name of the market; taken from the file name if left out.")]
+Repair = Annotated[str | None, typer.Option(help="Mends to allow, separated by commas, or 'all'.")]
+Cash = Annotated[float, typer.Option(help="Starting cash.")]
+Commission = Annotated[float | None, typer.Option(help="Per fill, as a fraction of the notional.")]
+Slippage = Annotated[float, typer.Option(help="Per fill, as a fraction of the price.")]
+MaxLeverage = Annotated[float, typer.Option(help="Never above this multiple.")]
+RiskBudget = Annotated[float, typer.Option(help="Share of the account that may be lost at a stop.")]
+MaintenanceRate = Annotated[float, typer.Option(help="Maintenance margin as a fraction of the notional.")]
+LiquidationFee = Annotated[float, typer.Option(help="Fee of a liquidation as a fraction of the notional.")]
+Funding = Annotated[float | None, typer.Option(help="Rate per 8 hours; left out: the rates in the data, if any.")]
+Short = Annotated[bool, typer.Option(help="Trade short as well as long.")]
+Seed = Annotated[int, typer.Option(help="Source of every random choice.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
+Plot = Annotated[Path | None, typer.Option(help="Write a picture of the run to this PNG file.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
+
+
+@app.command()
+def demo(
+    data: Annotated[Path | None, typer.Option(help="File of bars; left out: the sample that ships with us.")] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    plot: Plot = None,
+    quiet: Quiet = False,
+) -> None:
+    """Trade real data with AIStrategy: EUR/USD, hourly, 2017, or a file of your own."""
+    commission = SAMPLE_COMMISSION if data is None else None
+    _trade(data, None, None, {"commission": commission, "seed": seed}, as_json=as_json, plot=plot, quiet=quiet)
+
+
+@app.command()
+def backtest(
+    data: DataFile,
+    symbol: Symbol = None,
+    repair: Repair = None,
+    cash: Cash = 10_000.0,
+    commission: Commission = None,
+    slippage: Slippage = 0.0001,
+    max_leverage: MaxLeverage = 10.0,
+    risk_budget: RiskBudget = 0.02,
+    maintenance_rate: MaintenanceRate = 0.005,
+    liquidation_fee: LiquidationFee = 0.005,
+    funding: Funding = None,
+    short: Short = True,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+    plot: Plot = None,
+    quiet: Quiet = False,
+) -> None:
+    """Trade a file of bars with AIStrategy on a broker with real margin."""
+    _trade(
+        data, symbol, repair,
+        {
+            "cash": cash, "commission": commission, "slippage": slippage, "max_leverage": max_leverage,
+            "risk_budget": risk_budget, "maintenance_rate": maintenance_rate, "liquidation_fee": liquidation_fee,
+            "funding": funding, "allow_short": short, "seed": seed,
+        },
+        as_json=as_json, plot=plot, quiet=quiet,
+    )  # fmt: skip
+
+
+@data_app.command("check")
+def check_data(data: DataFile, symbol: Symbol = None, repair: Repair = None, as_json: AsJson = False) -> None:
+    """Say whether a file can be traded, and what is odd about it."""
+    report = _load(data, symbol, repair).report
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        Console().print(str(report), highlight=False, markup=False)
+
+
+def main() -> None:
+    """Run the command line; errors of ours become one line on stderr and exit code 1."""
+    try:
+        app(standalone_mode=True)
+    except AIBacktraderError as error:
+        Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(1)
+
+
+def _load(path: Path | None, symbol: str | None, repair: str | None) -> Any:
+    from ai_backtrader.datafeeds import load_sample
+    from ai_backtrader.market import MarketData
+
+    if path is None:
+        return load_sample()
+    read = MarketData.from_parquet if path.suffix in {".parquet", ".pq"} else MarketData.from_csv
+    mends: Any = () if repair is None else repair if repair == "all" else tuple(repair.split(","))
+    return read(path, symbol=symbol, repair=mends)
+
+
+def _trade(
+    path: Path | None,
+    symbol: str | None,
+    repair: str | None,
+    options: dict[str, Any],
+    *,
+    as_json: bool,
+    plot: Path | None,
+    quiet: bool,
+) -> None:
+    # Imported here: `ai-backtrader --help` should not wait for Backtrader and Numba.
+    from ai_backtrader.cli.backtest import BacktestSettings, run_backtest
+    from ai_backtrader.reports import result_table, save_plot, to_json
+
+    settings = BacktestSettings(**{name: value for name, value in options.items() if value is not None})
+    data = _load(path, symbol, repair)
+    with _progress_bar(f"Trading {data.symbol}", len(data), show=not (quiet or as_json)) as advance:
+        result = run_backtest(data, settings, on_progress=advance)
+    if as_json:
+        _print_json(to_json(result))
+    else:
+        Console().print(result_table(result))
+    if plot is not None:
+        save_plot(result, plot)
+        if not as_json:
+            Console().print(f"Picture: {plot}", highlight=False)
+
+
+@contextmanager
+def _progress_bar(title: str, total: int, *, show: bool) -> Iterator[Any]:
+    """A bar on stderr in a terminal, nothing elsewhere."""
+    console = Console(stderr=True)
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("bars"), TimeRemainingColumn())
+    with ProgressBar(*columns, console=console, transient=True, disable=not (show and console.is_terminal)) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _print_json(value: object) -> None:
+    json.dump(value, sys.stdout, indent=2, allow_nan=False)
+    sys.stdout.write("\n")

@@ -1,0 +1,137 @@
+"""The main job: AIStrategy on market data, in Cerebro, on a broker with real margin."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import backtrader as bt
+
+from ai_backtrader.analyzers import Decisions, Liquidations, Performance
+from ai_backtrader.brokers import LeverageBroker
+from ai_backtrader.checks import Faults
+from ai_backtrader.cli.progress import Progress
+from ai_backtrader.datafeeds import PerpetualData
+from ai_backtrader.market import MaintenanceTiers, MarketData
+from ai_backtrader.strategies import AIStrategy
+
+__all__ = ["BacktestSettings", "run_backtest"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BacktestSettings:
+    """Everything that decides a run besides the data.
+
+    Attributes
+    ----------
+    cash
+        Starting cash in account currency.
+    commission, slippage
+        Per fill, as fractions of the notional and of the price.
+    max_leverage, risk_budget
+        Limits of the leverage manager.
+    maintenance_rate, liquidation_fee
+        Maintenance margin and liquidation fee as fractions of the notional.
+    funding
+        Rate per 8 hours; None takes the rates in the data, where there are any.
+    allow_short
+        False only closes on a SELL.
+    seed
+        Source of every random choice.
+    """
+
+    cash: float = 10_000.0
+    commission: float = 0.0005
+    slippage: float = 0.0001
+    max_leverage: float = 10.0
+    risk_budget: float = 0.02
+    maintenance_rate: float = 0.005
+    liquidation_fee: float = 0.005
+    funding: float | None = None
+    allow_short: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        faults = Faults("backtest")
+        faults.number("cash", self.cash, above=0.0)
+        for name in ("commission", "slippage", "liquidation_fee"):
+            faults.number(name, getattr(self, name), low=0.0, high=0.1)
+        faults.number("maintenance_rate", self.maintenance_rate, low=0.0, high=0.5)
+        faults.number("max_leverage", self.max_leverage, low=1.0, high=125.0)
+        faults.number("risk_budget", self.risk_budget, above=0.0, high=1.0)
+        if self.funding is not None:
+            faults.number("funding", self.funding, low=-0.1, high=0.1)
+        faults.whole("seed", self.seed, low=0)
+        faults.raise_if_any()
+
+
+def run_backtest(
+    data: MarketData, settings: BacktestSettings, *, on_progress: Callable[[int], None] | None = None
+) -> dict[str, Any]:
+    """Trade ``data`` with AIStrategy and give what the analyzers saw.
+
+    Parameters
+    ----------
+    data
+        Market data.
+    settings
+        Costs, limits, seed.
+    on_progress
+        Called with the number of bars done, now and then; None for silence.
+
+    Returns
+    -------
+    dict
+        ``run`` (settings, data and versions, so that the run can be repeated), ``strategy`` (the strategy instance)
+        and the analyzers ``performance``, ``liquidations``, ``decisions``.
+    """
+    cerebro = bt.Cerebro(stdstats=False)
+    cerebro.broker = LeverageBroker(
+        max_leverage=settings.max_leverage,
+        tiers=MaintenanceTiers.flat(settings.maintenance_rate),
+        liquidation_fee=settings.liquidation_fee,
+        funding=settings.funding,
+    )
+    cerebro.broker.setcash(settings.cash)
+    cerebro.broker.setcommission(commission=settings.commission)
+    cerebro.broker.set_slippage_perc(settings.slippage)
+    cerebro.adddata(PerpetualData(dataname=data))
+    cerebro.addstrategy(
+        AIStrategy,
+        seed=settings.seed,
+        risk_budget=settings.risk_budget,
+        max_leverage=settings.max_leverage,
+        allow_short=settings.allow_short,
+        slippage=settings.slippage,
+    )
+    for analyzer in (Performance, Liquidations, Decisions):
+        cerebro.addanalyzer(analyzer)
+    if on_progress is not None:
+        cerebro.addanalyzer(Progress, callback=on_progress)
+    strategy = cerebro.run()[0]
+    found = strategy.analyzers
+    return {
+        "run": _run_card(data, settings),
+        "strategy": strategy,
+        "performance": found.performance,
+        "liquidations": found.liquidations,
+        "decisions": found.decisions,
+    }
+
+
+def _run_card(data: MarketData, settings: BacktestSettings) -> dict[str, Any]:
+    return {
+        "symbol": data.symbol,
+        "bars": len(data),
+        "bar_seconds": data.bar_seconds,
+        "first_bar": str(data.times[0].astype("datetime64[s]")),
+        "last_bar": str(data.times[-1].astype("datetime64[s]")),
+        "data_sha256": data.fingerprint,
+        "settings": dataclasses.asdict(settings),
+        "versions": {
+            name: importlib.metadata.version(name) for name in ("ai-backtrader", "backtrader", "numpy", "numba")
+        },
+    }

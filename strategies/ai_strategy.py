@@ -1,0 +1,237 @@
+"""AIStrategy: the orchestrator's decisions, traded in Backtrader."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import backtrader as bt
+
+from ai_backtrader.brokers import LeverageBroker, PaperTrade, TradeRecorder
+from ai_backtrader.datafeeds import FeatureLines
+from ai_backtrader.engine import Engine, EngineSettings
+from ai_backtrader.events import TradeClosed
+from ai_backtrader.orchestrator import Decision
+from ai_backtrader.values import Action
+
+__all__ = ["AIStrategy"]
+
+
+@dataclasses.dataclass
+class _Book:
+    """What the strategy keeps for one data."""
+
+    features: Any
+    seen: int = 0
+    bracket: tuple[Any, ...] = ()
+    paper: PaperTrade | None = None
+
+
+class AIStrategy(bt.Strategy):
+    """Trades what the orchestrator decides: long and short, with a stop and a target at every entry.
+
+    At each bar's close the features go to the orchestrator; its decision is kept in ``decisions``. A BUY or SELL while
+    flat sends a market order with its bracket, filled at the next open; one against the open position closes it and
+    turns round; the same side again keeps it. Near liquidation the position is reduced as the leverage manager asks.
+    Each closed trade is handed back, with the features at its entry, so that the engine learns; trades that sizing
+    withheld are followed on paper, so that an edge which comes back is seen. Every data of the Cerebro run is traded,
+    each by itself.
+
+    On a ``LeverageBroker`` the leverage manager chooses the leverage of every entry. On another broker it is what the
+    commission scheme says: 1, unless set.
+
+    Params
+    ------
+    engine : Engine or None
+        The systems to trade with; None makes a fresh engine for each run, so that two runs share nothing.
+    settings : EngineSettings or None
+        Settings of the fresh engine; the params below override it where they are given.
+    seed : int or None
+        Seed of the fresh engine.
+    risk_budget : float or None
+        Share of the account that may be lost at the stop.
+    max_leverage : float or None
+        Never above this multiple.
+    allow_short : bool, default True
+        False: a SELL only closes.
+    slippage : float, default 0.0
+        Slippage per fill to reckon with when sizing, as a fraction of the price.
+    strategy_id : str, default "ai"
+        Name under which closed trades are recorded.
+
+    Attributes
+    ----------
+    decisions : list of Decision
+        One a bar and data, from the first bar at which the features are ready.
+    closed_trades : list of TradeClosed
+        One a round trip that was really traded.
+    paper_trades : list of TradeClosed
+        One a round trip that sizing withheld.
+    """
+
+    params = (
+        ("engine", None),
+        ("settings", None),
+        ("seed", None),
+        ("risk_budget", None),
+        ("max_leverage", None),
+        ("allow_short", True),
+        ("slippage", 0.0),
+        ("strategy_id", "ai"),
+    )
+
+    def __init__(self) -> None:
+        self.engine: Engine = self.p.engine if self.p.engine is not None else Engine(self._settings())
+        self.decisions: list[Decision] = []
+        self.closed_trades: list[TradeClosed] = []
+        self.paper_trades: list[TradeClosed] = []
+        self._books: dict[Any, _Book] = {data: _Book(FeatureLines(data)) for data in self.datas}
+        self._recorder = TradeRecorder(self.broker, self.p.strategy_id)
+        self._peak = -math.inf
+
+    def _settings(self) -> EngineSettings:
+        settings = EngineSettings() if self.p.settings is None else self.p.settings
+        given = {name: getattr(self.p, name) for name in ("risk_budget", "max_leverage")}
+        limits = {name: value for name, value in given.items() if value is not None}
+        if limits:
+            settings = dataclasses.replace(settings, leverage=dataclasses.replace(settings.leverage, **limits))
+        return settings if self.p.seed is None else dataclasses.replace(settings, seed=self.p.seed)
+
+    def next(self) -> None:
+        """Decide on each data that has a new bar."""
+        self._peak = max(self._peak, self.broker.getvalue())
+        for data, book in self._books.items():
+            if len(data) == book.seen:
+                continue
+            book.seen = len(data)
+            self._follow_paper(data, book)
+            if book.features.ready:
+                decision = self._decide(data, book)
+                self.decisions.append(decision)
+                self._act(data, book, decision)
+
+    def notify_order(self, order: Any) -> None:
+        """Follow the fills."""
+        self._recorder.on_order(order)
+
+    def notify_trade(self, trade: Any) -> None:
+        """Hand a closed trade back to the engine."""
+        closed = self._recorder.on_trade(trade)
+        if closed is not None:
+            self.closed_trades.append(closed)
+            self.engine.orchestrator.learn(closed)
+
+    # ------------------------------------------------------------------------------------------------ deciding
+
+    def _decide(self, data: Any, book: _Book) -> Decision:
+        equity, price, features = self.broker.getvalue(), data.close[0], book.features
+        levered = isinstance(self.broker, LeverageBroker)
+        return self.engine.orchestrator.decide(
+            symbol=data._name or "data",
+            indicators=features.indicators(),
+            current_price=price,
+            portfolio_value=equity,
+            regime=features.regime,
+            high_volatility=features.high_volatility_regime,
+            position=self.getposition(data).size,
+            at=data.datetime.datetime(0),
+            current_position={
+                "leverage": self.broker.get_position_leverage(data) if levered else 1.0,
+                "margin_ratio": self.broker.margin_ratio(data) if levered else 0.0,
+            },
+            risk_info={
+                "drawdown": max(0.0, 1.0 - equity / self._peak) if self._peak > 0.0 else 1.0,
+                "bars_per_year": features.bars_per_year,
+            },
+            tiers=self.broker.tiers_for(data) if levered else None,
+            fee_rate=self._commission_rate(data, price),
+            slippage=self.p.slippage,
+        )
+
+    def _commission_rate(self, data: Any, price: float) -> float:
+        return float(self.broker.getcommissioninfo(data).getcommission(1.0, price)) / price
+
+    # ------------------------------------------------------------------------------------------------ acting
+
+    def _act(self, data: Any, book: _Book, decision: Decision) -> None:
+        if book.bracket and book.bracket[0].alive():
+            return  # a slow feed: the entry waits for its next bar
+        held, wish = self.getposition(data).size, decision.action.sign
+        if held and wish * held >= 0.0:
+            self._protect(data, book, held, decision)
+        elif held or wish:
+            if held:
+                self._leave(data, book)
+            if wish > 0 or (wish < 0 and self.p.allow_short):
+                self._enter(data, book, decision)
+            if book.paper is not None:
+                book.paper.leave()
+        if not held and not wish:
+            self._withhold(data, book, decision)
+
+    def _enter(self, data: Any, book: _Book, decision: Decision) -> None:
+        leverage = decision.leverage
+        if not isinstance(self.broker, LeverageBroker):
+            leverage = min(leverage, float(self.broker.getcommissioninfo(data).get_leverage()))
+        margin = self.broker.getvalue() * decision.position_size_pct / 100.0
+        self._recorder.note(data, book.features.indicators(), book.features.regime)
+        send = self.buy_bracket if decision.action is Action.BUY else self.sell_bracket
+        orders = send(
+            data=data,
+            size=margin * leverage / data.close[0],
+            exectype=bt.Order.Market,
+            leverage=leverage,
+            stopprice=decision.stop_loss,
+            limitprice=decision.take_profit,
+            limitexec=None if decision.take_profit is None else bt.Order.Limit,
+        )
+        book.bracket = tuple(order for order in orders if order is not None)
+
+    def _leave(self, data: Any, book: _Book) -> None:
+        # Children first: Backtrader tries an uncancelled stop before the close, and both would fill.
+        for order in book.bracket[1:]:
+            self.cancel(order)
+        book.bracket = ()
+        self.close(data)
+
+    def _protect(self, data: Any, book: _Book, held: float, decision: Decision) -> None:
+        share = 0.0 if decision.sizing is None else decision.sizing.risk_metrics["reduce_fraction"]
+        if share >= 1.0:
+            self._leave(data, book)
+        elif share > 0.0:
+            (self.sell if held > 0 else self.buy)(data=data, size=abs(held) * share)
+
+    # ------------------------------------------------------------------------------------------------ on paper
+
+    def _withhold(self, data: Any, book: _Book, decision: Decision) -> None:
+        """Follow on paper what sizing withheld for want of an edge."""
+        settings = self.engine.orchestrator.settings
+        sizing, wish = decision.sizing, Action.from_sign(decision.score)
+        if decision.confidence < settings.hold_threshold or decision.vetoed_by or sizing is None:
+            return
+        if book.paper is not None:
+            if book.paper.direction is not wish.direction:
+                book.paper.leave()
+            return
+        features, price = book.features.indicators(), data.close[0]
+        target = price + wish.sign * settings.target_atr * features["atr"]
+        book.paper = PaperTrade(
+            symbol=decision.symbol,
+            strategy_id=self.p.strategy_id,
+            direction=wish.direction,
+            leverage=min(max(sizing.steps[-1].before, 1.0), self.engine.settings.leverage.max_leverage),
+            stop_loss=price - wish.sign * settings.stop_atr * features["atr"],
+            take_profit=target if target > 0.0 else None,
+            cost_rate=self._commission_rate(data, price) + self.p.slippage,
+            indicators=features,
+            regime=book.features.regime,
+            seen=len(data),
+        )
+
+    def _follow_paper(self, data: Any, book: _Book) -> None:
+        closed = None if book.paper is None else book.paper.on_bar(data)
+        if closed is not None:
+            book.paper = None
+            self.paper_trades.append(closed)
+            self.engine.orchestrator.learn(closed)
