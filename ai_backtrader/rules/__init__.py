@@ -6,6 +6,7 @@ from ai_backtrader.rules.encoding import MAX_JSON_BYTES, SCHEMA
 from ai_backtrader.rules.genes import MAX_HOLD_BARS, Gene, HoldGene, Operator, Series, nearest_series
 from ai_backtrader.rules.sampling import random_gene, random_hold, random_risk, random_section, random_series
 from ai_backtrader.rules.sections import MAX_GENES, RISK_LIMITS, RiskLimits, RiskParameters, Section, section_of
+from ai_backtrader.rules.signals import SeriesBank, gene_period, section_signal, strategy_period, unpack_words
 
 __all__ = [
     "CATALOGUE",
@@ -25,9 +26,11 @@ __all__ = [
     "RiskParameters",
     "Section",
     "Series",
+    "SeriesBank",
     "SeriesKind",
     "StrategyChromosome",
     "Unit",
+    "gene_period",
     "nearest_series",
     "random_gene",
     "random_hold",
@@ -35,4 +38,7 @@ __all__ = [
     "random_section",
     "random_series",
     "section_of",
+    "section_signal",
+    "strategy_period",
+    "unpack_words",
 ]
