@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ai_backtrader import evidence as ev
-from ai_backtrader.analyzers.recording import analysis_of, feed_names, times_of
+from ai_backtrader.analyzers.recording import analysis_of, feed_names, position_reader, times_of
 from ai_backtrader.checks import Faults
 
 __all__ = ["Liquidations"]
@@ -64,6 +64,7 @@ class Liquidations(bt.Analyzer):
     def start(self) -> None:
         """Prepare one history for each feed."""
         self._broker = self.strategy.broker
+        self._position_in = position_reader(self._broker)
         self._names = feed_names(self.datas)
         self._ratios = [array("d") for _ in self._names]
         self._leverages = [array("d") for _ in self._names]
@@ -80,7 +81,7 @@ class Liquidations(bt.Analyzer):
         broker = self._broker
         for place, feed in enumerate(self.datas):
             ratio = leverage = 0.0
-            if broker.getposition(feed).size:
+            if self._position_in(feed):
                 ratio, leverage = broker.margin_ratio(feed), broker.get_position_leverage(feed)
             self._ratios[place].append(ratio)
             self._leverages[place].append(leverage)
@@ -126,7 +127,7 @@ class Liquidations(bt.Analyzer):
 
     def stop(self) -> None:
         """Compute the analysis; let go of the run so that the analyzer pickles."""
-        del self._broker, self._clock
+        del self._broker, self._position_in, self._clock
         ratios, leverages = self.margin_ratio, self.position_leverage
         highest = np.max(np.array(list(ratios.values())), axis=0)
         self.rets = analysis_of(

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ai_backtrader import evidence as ev
-from ai_backtrader.analyzers.recording import analysis_of, feed_names, times_of
+from ai_backtrader.analyzers.recording import analysis_of, feed_names, position_reader, times_of
 from ai_backtrader.checks import Faults
 
 __all__ = ["Performance"]
@@ -111,6 +111,7 @@ class Performance(bt.Analyzer):
         # Line objects are kept: looking a line up by its name costs several times what its value costs.
         self._clock, self._close = self.strategy.lines.datetime, self.data.lines.close
         self._feeds = [(feed, feed.lines.close, _multiplier(broker, feed)) for feed in self.datas]
+        self._position_in = position_reader(broker)
         self._first_feed_began = False
 
     def notify_fund(self, cash: float, value: float, fundvalue: float, shares: float) -> None:
@@ -129,9 +130,9 @@ class Performance(bt.Analyzer):
         self._closes.append(self._close[0] if self._first_feed_began else math.nan)
         notional = 0.0
         for feed, close, multiplier in self._feeds:
-            size = self._broker.getposition(feed).size
-            if size:
-                notional += abs(size) * close[0] * multiplier
+            position = self._position_in(feed)
+            if position:
+                notional += abs(position.size) * close[0] * multiplier
         self._notionals.append(notional)
 
     def notify_order(self, order: Any) -> None:
@@ -251,7 +252,7 @@ class Performance(bt.Analyzer):
             "liquidations": len(getattr(broker, "liquidations", ())),
             "rejected_orders": len(self._rejected),
         }
-        del self._broker, self._feeds, self._names, self._clock, self._close
+        del self._broker, self._position_in, self._feeds, self._names, self._clock, self._close
         self.rets = analysis_of(self._figures(costs))
 
     def _figures(self, costs: dict[str, float]) -> dict[str, object]:

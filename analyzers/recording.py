@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from backtrader.utils import AutoOrderedDict
 from numpy.typing import NDArray
 
-__all__ = ["analysis_of", "feed_names", "times_of"]
+__all__ = ["analysis_of", "feed_names", "position_reader", "times_of"]
 
 _DAYS_BEFORE_1970 = 719_163  # Backtrader counts days from 0001-01-01, which is day 1
 
@@ -27,6 +27,16 @@ def times_of(numbers: array[float]) -> NDArray[np.datetime64]:
 def feed_names(feeds: list[Any]) -> list[str]:
     """Name of each feed, ``data0``, ``data1``, … where it has none."""
     return [str(getattr(feed, "_name", "") or f"data{position}") for position, feed in enumerate(feeds)]
+
+
+def position_reader(broker: Any) -> Callable[[Any], Any]:
+    """Function from a feed to its position in the broker; the answer is false where there is none.
+
+    ``getposition`` of Backtrader's broker makes a position for every feed it is asked about. From then on the broker
+    values that feed: it fails on one without a first bar, and it adds up the account in another order.
+    """
+    positions = getattr(broker, "positions", None)
+    return broker.getposition if positions is None else positions.get  # type: ignore[no-any-return]  # Backtrader has no types
 
 
 def analysis_of(figures: Mapping[str, object]) -> AutoOrderedDict:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from ai_backtrader import evidence as ev
-from ai_backtrader.analyzers import Performance
+from ai_backtrader.analyzers import Liquidations, Performance
 from ai_backtrader.errors import SettingsError
 
 MODES = {
@@ -188,6 +188,51 @@ def test_positions_of_several_feeds_add_up_to_one_leverage(run: Any, scripted: A
     assert found.traded_notional == pytest.approx(4000)
     assert (found.trades, found.trades_open) == (0, 1)
     assert found.final_equity == pytest.approx(10_000 - found.fees)
+
+
+def test_a_slower_feed_beside_the_first_leaves_its_history_alone(run: Any, cross: Any, walk: pd.DataFrame) -> None:
+    def add_days(cerebro: bt.Cerebro) -> None:
+        cerebro.resampledata(cerebro.datas[0], timeframe=bt.TimeFrame.Days, name="days")
+
+    alone = performance(run(walk, cross, {"performance": Performance}))
+    strategy = run(walk, cross, {"performance": Performance}, prepare=add_days)
+    beside = performance(strategy)
+    # Backtrader steps once more at the end, to deliver the day that was not full.
+    assert len(beside.curve()) == len(strategy) == len(walk) + 1
+    assert (beside.curve().index[:-1] == walk.index).all()
+    # Trading begins when the slower feed has its first bar; buy and hold does not wait.
+    assert np.array_equal(beside.buy_and_hold[:-1], alone.buy_and_hold)
+
+
+def test_analyzers_do_not_disturb_the_broker_that_they_watch(run: Any, scripted: Any, frame_of: Any) -> None:
+    # The sum of an account's positions depends on the order in which the broker first met them.
+    feeds = [frame_of(np.array([0.1, 0.1, 0.3, 0.7, 0.7]) * scale) for scale in (1.0, 3.0, 7.0)]
+
+    def trade_backwards(cerebro: bt.Cerebro) -> None:
+        for place in (1, 0):
+            cerebro.addstrategy(scripted, plan={0: 3.3}, feed=place)
+
+    brokers = []
+    for analyzers in ({}, {"performance": Performance, "liquidations": Liquidations}):
+        strategy = run(feeds, scripted, analyzers, plan={0: 1.1}, feed=2, prepare=trade_backwards)
+        brokers.append(strategy.broker)
+    assert [feed._name for feed in brokers[1].positions] == [
+        "feed2",
+        "feed1",
+        "feed0",
+    ]  # of the trades, not of the questions
+    assert brokers[0].getvalue() == brokers[1].getvalue()
+    assert len(brokers[0].positions) == len(brokers[1].positions)
+
+
+def test_fills_name_the_feed_that_was_traded(run: Any, scripted: Any, frame_of: Any) -> None:
+    frames = [frame_of([100.0] * 4), frame_of([50.0] * 4)]
+    fills = performance(run(frames, scripted, {"performance": Performance}, plan={0: 3, 2: -3}, feed=1)).fills()
+    assert fills["feed"].tolist() == ["feed1", "feed1"]
+    assert fills["size"].tolist() == [3.0, -3.0]
+    assert fills["opened"].tolist() == [3.0, 0.0]
+    assert fills["closed"].tolist() == [0.0, -3.0]
+    assert fills["bar"].tolist() == [1, 3]
 
 
 def test_costs_and_profits_explain_the_final_equity_to_the_cent(run: Any, cross: Any, walk: pd.DataFrame) -> None:
