@@ -196,7 +196,7 @@ class FeatureLines(bt.Indicator):
             return float(market_data.bar_seconds)
         unit = _SECONDS.get(self.data._timeframe)
         if unit is None:
-            name = bt.TimeFrame.getname(self.data._timeframe)
+            name = bt.TimeFrame.TName(self.data._timeframe)
             raise SettingsError("FeatureLines", [f"the feed's timeframe {name} has no length; give bar_seconds"])
         return float(unit * self.data._compression)
 
