@@ -171,7 +171,7 @@ def _from_text(
     text = values.astype("string").str.strip()
     filled = text.fillna("")
     parsed = _parse(filled, time_format)
-    if parsed is None:
+    if parsed is None or isinstance(parsed.dtype, pd.DatetimeTZDtype):
         parsed = _parse_one_zone(filled, feed=feed, column=column, time_format=time_format)
     unreadable = parsed.isna().to_numpy()
     if unreadable.any() and not keep:
@@ -188,8 +188,8 @@ def _from_text(
 
 
 def _parse(text: pd.Series[Any], time_format: str | None) -> pd.Series[Any] | None:
-    # pandas refuses a column in which zones differ (3: ValueError; 2.2: a warning and Python objects); then, and only
-    # then, the slower search names the row.
+    # A column in which zones differ: pandas 3 refuses it, 2.2 warns and gives Python objects, or takes a naive time
+    # after aware ones for UTC. So text with zones is always searched for the row that differs.
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
