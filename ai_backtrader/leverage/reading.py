@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ai_backtrader.errors import SettingsError
+from ai_backtrader.market import NEUTRAL_VALUES
 from ai_backtrader.values import Regime
 
 __all__ = ["RANGE_PER_SIGMA", "Reading", "parse_regime", "read_indicators", "trend_support"]
@@ -14,15 +15,16 @@ __all__ = ["RANGE_PER_SIGMA", "Reading", "parse_regime", "read_indicators", "tre
 # Expected range of a Brownian bar in units of its standard deviation, sqrt(8/pi) (Feller 1951; Parkinson 1980).
 RANGE_PER_SIGMA = math.sqrt(8.0 / math.pi)
 
-_NEUTRAL = {
-    "volatility_ratio": 1.0,
-    "atr_ratio": 1.0,
-    "high_volatility": 0.0,
-    "adx": 25.0,
-    "trend_strength": 0.33,
-    "trend_direction": 0.0,
-    "ema_alignment": 0.0,
-}
+_NAMES = (
+    "volatility_ratio",
+    "atr_ratio",
+    "high_volatility",
+    "adx",
+    "trend_strength",
+    "trend_direction",
+    "ema_alignment",
+)
+_NEUTRAL = tuple((name, NEUTRAL_VALUES[name]) for name in _NAMES)
 
 
 class Reading(NamedTuple):
@@ -86,7 +88,7 @@ def read_indicators(indicators: Mapping[str, float], *, bars_per_year: float, pr
     """
     missing: list[str] = []
     values: dict[str, float] = {}
-    for name, neutral in _NEUTRAL.items():
+    for name, neutral in _NEUTRAL:
         value = indicators.get(name)
         if value is None or not -math.inf < value < math.inf:
             missing.append(name)

@@ -16,7 +16,7 @@ def pull_of(vote: Vote) -> float:
 
 
 def breakdown(pulls: Mapping[str, float], weights: Mapping[str, float]) -> dict[str, float]:
-    """Contribution of each voter: ``weight * pull`` over the summed weights of those who voted.
+    """Contribution of each voter: its share of the weights of those who voted, times its pull.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def breakdown(pulls: Mapping[str, float], weights: Mapping[str, float]) -> dict[
         Empty when nobody voted.
     """
     total = sum([weights[source] for source in pulls])
-    return {source: weights[source] * pull / total for source, pull in pulls.items()}
+    return {source: weights[source] / total * pull for source, pull in pulls.items()}
 
 
 def score_of(contributions: Mapping[str, float]) -> float:

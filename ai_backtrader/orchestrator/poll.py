@@ -16,6 +16,8 @@ __all__ = ["Ballot", "Sources", "poll", "wish_of"]
 _ABSENT = {source: Abstention(source, "not connected") for source in SOURCES}
 _UNWEIGHTED = {source: Abstention(source, "its weight is 0") for source in SOURCES}
 
+_ROUNDING = 1e-12  # opposite contributions cancel to this, so a smaller score has no side
+
 Report = Callable[[str, Exception], None]
 T = TypeVar("T")
 
@@ -41,8 +43,8 @@ class Ballot(NamedTuple):
 
 
 def wish_of(score: float, hold_threshold: float) -> Action:
-    """BUY or SELL by the sign of the score; HOLD below the threshold and at 0."""
-    return Action.from_sign(score) if abs(score) >= hold_threshold else Action.HOLD
+    """BUY or SELL by the sign of the score; HOLD below the threshold and within rounding of 0."""
+    return Action.from_sign(score) if abs(score) >= max(hold_threshold, _ROUNDING) else Action.HOLD
 
 
 def poll(
