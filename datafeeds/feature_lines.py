@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ai_backtrader.errors import DataError, SettingsError
+from ai_backtrader.market.feature_settings import feature_spans
 from ai_backtrader.market.feature_stream import FeatureStream
 from ai_backtrader.market.features import (
     MARKET_FEATURES,
     STRUCTURE_FEATURES,
-    feature_spans,
     features_of_arrays,
     named_indicators,
 )

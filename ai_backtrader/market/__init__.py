@@ -2,12 +2,12 @@
 
 from ai_backtrader.market import indicators
 from ai_backtrader.market.data import MarketData
+from ai_backtrader.market.feature_settings import FeatureSettings
 from ai_backtrader.market.feature_stream import FeatureStream
 from ai_backtrader.market.features import (
     MARKET_FEATURES,
     NEUTRAL_VALUES,
     STRUCTURE_FEATURES,
-    FeatureSettings,
     MarketFeatures,
     compute_features,
     feature_vector,

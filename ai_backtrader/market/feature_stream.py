@@ -10,13 +10,9 @@ from numpy.typing import NDArray
 
 from ai_backtrader.errors import DataError
 from ai_backtrader.market import feature_kernels as kernels
-from ai_backtrader.market.features import (
-    STRUCTURE_FEATURES,
-    FeatureSettings,
-    FeatureTable,
-    feature_spans,
-    named_indicators,
-)
+from ai_backtrader.market.feature_settings import FeatureSettings, feature_spans
+from ai_backtrader.market.feature_table import FeatureTable
+from ai_backtrader.market.features import STRUCTURE_FEATURES, named_indicators
 from ai_backtrader.market.regimes import RegimeSettings, RegimeTracker
 from ai_backtrader.values import Regime
 

@@ -49,24 +49,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ai_backtrader.checks import Faults
 from ai_backtrader.market import feature_kernels as kernels
 from ai_backtrader.market.data import MarketData
-from ai_backtrader.market.indicator_kernels import POWERS
+from ai_backtrader.market.feature_settings import FeatureSettings, FeatureSpans, feature_spans
+from ai_backtrader.market.feature_table import FeatureTable
 
 __all__ = [
     "MARKET_FEATURES",
     "NEUTRAL_VALUES",
     "STRUCTURE_FEATURES",
-    "FeatureSettings",
     "MarketFeatures",
     "compute_features",
-    "feature_spans",
     "feature_vector",
 ]
 
@@ -115,68 +112,6 @@ _TYPICAL_ATR_PCT = 1.0  # stands in where a caller gives neither the median nor 
 
 _OPTIONAL = ("taker_buy_volume", "funding_rate", "open_interest", "long_short_ratio")
 _BLOCK = 4096  # bars a block of the batch: the table of a block stays in the processor's cache
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureSettings:
-    """What about the features can be chosen.
-
-    Attributes
-    ----------
-    change_unit
-        Unit of the spans 1, 4 and 24: ``"hours"``, ``"bars"``, or ``"auto"``, bars where a bar is longer than an hour.
-    high_volatility_ratio
-        Volatility ratio above which ``high_volatility`` is 1.
-    """
-
-    change_unit: str = "auto"
-    high_volatility_ratio: float = 1.5
-
-    def __post_init__(self) -> None:
-        faults = Faults("FeatureSettings")
-        faults.one_of("change_unit", self.change_unit, ("auto", "hours", "bars"))
-        faults.number("high_volatility_ratio", self.high_volatility_ratio, above=0.0)
-        faults.raise_if_any()
-
-
-class FeatureSpans(NamedTuple):
-    """Bars of the spans 1, 4 and 24, and the index of the first ready bar."""
-
-    hour: int
-    four_hours: int
-    day: int
-    ready_from: int
-
-
-def feature_spans(bar_seconds: float, settings: FeatureSettings | None = None) -> FeatureSpans:
-    """Bars of the spans 1, 4 and 24 (hours or bars), and the index of the first ready bar.
-
-    Parameters
-    ----------
-    bar_seconds
-        Nominal length of a bar, in seconds.
-    settings
-        None means the defaults.
-
-    Raises
-    ------
-    SettingsError
-        If ``bar_seconds`` is not a positive number.
-
-    Examples
-    --------
-    >>> feature_spans(3600)
-    FeatureSpans(hour=1, four_hours=4, day=24, ready_from=120)
-    >>> feature_spans(300).ready_from
-    288
-    """
-    faults = Faults("feature_spans")
-    faults.number("bar_seconds", bar_seconds, above=0.0)
-    faults.raise_if_any()
-    unit = (settings or FeatureSettings()).change_unit
-    in_bars = unit == "bars" or (unit == "auto" and bar_seconds > 3600)
-    hour, four, day = (hours if in_bars else max(1, round(hours * 3600 / bar_seconds)) for hours in (1, 4, 24))
-    return FeatureSpans(hour, four, day, max(kernels.WARM_UP, day))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -293,73 +228,6 @@ def feature_vector(
     kernels.vector_row(row[:n], scale, usual_width, spans, entries[:n])
     kernels.structure_vector_row(row[n:], entries[n:])
     return entries.astype(np.float32), tuple(missing)
-
-
-class FeatureTable:
-    """The bars that the kernels still look back to, and what they carry along; grows in blocks, forgets the oldest.
-
-    Both the batch and the live feed fill their features through it.
-    """
-
-    def __init__(self, spans: FeatureSpans, settings: FeatureSettings, *, block: int) -> None:
-        self.spans = spans
-        self.settings = settings
-        self._keep = spans.ready_from + 1
-        self._table = np.full((kernels.N_ROWS, self._keep + block), np.nan)
-        self._state = np.zeros(kernels.N_STATE)
-        self._state[kernels.LAST_FUNDING] = np.nan
-        self._before = self._state.copy()
-        self._span_bars = np.array(spans, dtype=np.int64)
-        self._first = 0  # column of the first bar ever; negative once it was forgotten
-        self._end = 0
-
-    @property
-    def seen(self) -> int:
-        """Bars seen so far."""
-        return self._end - self._first
-
-    def extend(self, bars: Floats, raw: Floats, structure: Floats, vector: NDArray[np.float32], extras: Floats) -> None:
-        """Take ``bars`` (8 inputs, m bars; m at most a block) and write their m rows of features."""
-        count = bars.shape[1]
-        if self._end + count > self._table.shape[1]:
-            shift = self._end - self._keep
-            self._table[:, : self._keep] = self._table[:, shift : self._end].copy()
-            self._first -= shift
-            self._end = self._keep
-        self._before[:] = self._state
-        self._fill(bars, self._end, raw, structure, vector, extras)
-        self._end += count
-
-    def revise(self, bar: Floats, raw: Floats, structure: Floats, vector: NDArray[np.float32], extras: Floats) -> None:
-        """Replace the last bar, which must have come alone."""
-        self._state[:] = self._before
-        self._fill(bar, self._end - 1, raw, structure, vector, extras)
-
-    def _fill(
-        self,
-        bars: Floats,
-        start: int,
-        raw: Floats,
-        structure: Floats,
-        vector: NDArray[np.float32],
-        extras: Floats,
-    ) -> None:
-        end = start + bars.shape[1]
-        self._table[: kernels.N_INPUTS, start:end] = bars
-        kernels.fill(
-            self._table,
-            self._state,
-            start,
-            end,
-            self._first,
-            self._span_bars,
-            self.settings.high_volatility_ratio,
-            POWERS,
-            raw,
-            structure,
-            vector,
-            extras,
-        )
 
 
 def features_of_arrays(
