@@ -34,7 +34,7 @@ class FundingClock:
     rate settled at its bar's label time (longer bars: the sum since the label before); NaN is none.
     """
 
-    __slots__ = ("_data", "_days", "_ends", "_label", "_line", "_offset", "_rate", "_rate_before", "_start")
+    __slots__ = ("_days", "_ends", "_label", "_line", "_offset", "_rate", "_rate_before", "_start", "data")
 
     def __init__(
         self, data: Any, funding: float | str | bool | None, hours: float = 8.0, offset: float = 0.0, ends: bool = False
@@ -52,7 +52,7 @@ class FundingClock:
         else:
             self._rate = float(funding)
         faults.raise_if_any()
-        self._data, self._ends = data, ends
+        self.data, self._ends = data, ends
         self._days, self._offset = hours / 24.0, offset / 24.0
         self._label: float | None = None
         self._start: float | None = None
@@ -63,18 +63,13 @@ class FundingClock:
         """Whether this feed can ever charge funding."""
         return self._line is not None or self._rate != 0.0
 
-    @property
-    def counts_every_bar(self) -> bool:
-        """Whether the clock must be asked on every bar, held or not: it starts a bar at the label of the one before."""
-        return self._ends and self.active
-
     def due(self) -> float:
         """Sum of the rates due at the start of the current bar; 0 when asked again on the same bar.
 
         The clock starts at the bar of the first call, on which only a rate line can charge something. Called on every
         bar from the one on which a position is opened, it therefore charges what the position has lived through.
         """
-        label = float(self._data.datetime[0])
+        label = float(self.data.datetime[0])
         if label == self._label:
             return 0.0
         rate_here = float(self._line[0]) if self._line is not None else math.nan

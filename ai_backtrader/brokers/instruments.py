@@ -50,9 +50,9 @@ class Instrument:
     def refusal(self, size: float, price: float, mult: float) -> str | None:
         """Why an order that opens ``size`` units at ``price`` is refused; None when it is not."""
         if size <= 0.0:
-            return f"size below the lot step {self.lot_step:g}"
+            return f"lot step: the size is below {self.lot_step:g}"
         if size < self.min_size:
-            return f"size {size:g} below the minimum {self.min_size:g}"
+            return f"minimum size: {size:g} is below {self.min_size:g}"
         if size * price * mult < self.min_notional:
-            return f"notional {size * price * mult:g} below the minimum {self.min_notional:g}"
+            return f"minimum notional: {size * price * mult:g} is below {self.min_notional:g}"
         return None

@@ -151,6 +151,7 @@ class LeverageBroker(bt.brokers.BackBroker):
         self._accounts: dict[Any, MarginAccount] = {}
         self._prices: dict[Any, BarPrices] = {}
         self._clocks: dict[Any, FundingClock] = {}
+        self._every_bar: list[FundingClock] = []
         self._exact: dict[Any, tuple[Any, Any]] = {}
         self._prepared: dict[Any, float] = {}
         self._vetoed: dict[Any, str] = {}
@@ -163,6 +164,14 @@ class LeverageBroker(bt.brokers.BackBroker):
         tiers = self.p.tiers
         self._default_tiers = tiers if isinstance(tiers, MaintenanceTiers) else MaintenanceTiers.flat(0.005)
         self._tiers_by_name: dict[str, MaintenanceTiers] = dict(tiers) if isinstance(tiers, Mapping) else {}
+
+    def start(self) -> None:
+        """Begin a run (called by Cerebro)."""
+        super().start()
+        for data in self.cerebro.datas:
+            if self._ends(data) and self._clock(data).active:
+                # It must see every bar, or it would not know when the bar of an entry began.
+                self._every_bar.append(self._clock(data))
 
     def _check_params(self) -> None:
         faults = Faults("LeverageBroker")
@@ -232,6 +241,10 @@ class LeverageBroker(bt.brokers.BackBroker):
         A sizer that returns 0 makes ``buy_bracket`` raise; this refuses without a crash.
         """
         self._vetoed[data] = reason
+
+    def tiers_for(self, data: Any) -> MaintenanceTiers:
+        """Maintenance table that holds for ``data``."""
+        return self._tiers(data)
 
     def max_leverage_for(self, data: Any, notional: float) -> float:
         """Highest leverage at which ``notional`` (quote currency) may be opened on ``data``; 0 if it may not at all."""
@@ -348,11 +361,15 @@ class LeverageBroker(bt.brokers.BackBroker):
     def _clock(self, data: Any) -> FundingClock:
         clock = self._clocks.get(data)
         if clock is None:
-            label = self.p.bar_label
-            ends = bool(data.resampling) if label == "auto" else label == "end"
-            clock = FundingClock(data, self.p.funding, float(self.p.funding_hours), float(self.p.funding_offset), ends)
-            self._clocks[data] = clock
+            clock = self._clocks[data] = FundingClock(
+                data, self.p.funding, float(self.p.funding_hours), float(self.p.funding_offset), self._ends(data)
+            )
         return clock
+
+    def _ends(self, data: Any) -> bool:
+        """Whether the feed labels its bars by their end."""
+        label = self.p.bar_label
+        return bool(data.resampling) if label == "auto" else bool(label == "end")
 
     def _mult(self, data: Any) -> float:
         return float(super().getcommissioninfo(data).p.mult)
@@ -781,12 +798,16 @@ class LeverageBroker(bt.brokers.BackBroker):
     # ------------------------------------------------------------------------------------------------ value
 
     def _get_value(self, datas: Any = None, lever: bool = False) -> Any:
-        if not self._accounts:
-            return super()._get_value(datas, lever)
         while self._cash_addition:
             addition = self._cash_addition.popleft()
-            self._fundshares += addition / self._fundval
+            if self._fundval:
+                self._fundshares += addition / self._fundval
+            else:
+                # The fund has lost everything: what comes in now starts it anew (BackBroker divides by zero).
+                self._fundshares = addition / self.p.fundstartval
             self.cash += addition
+        if not self._accounts:
+            return super()._get_value(datas, lever)
         invested = own = unrealized = 0.0
         for data in datas or list(self.positions):
             account = self._accounts.get(data)
@@ -869,15 +890,17 @@ class LeverageBroker(bt.brokers.BackBroker):
             and not self._cash_addition
             and not self._userhist
             and not self._fundhist
-            and not any(clock.counts_every_bar for clock in self._clocks.values())
+            and not self._every_bar
         )
 
     def _begin_bar(self) -> None:
         """Funding, then gaps, of positions held from before."""
+        for clock in self._every_bar:
+            position = self.positions.get(clock.data)
+            if len(clock.data) and (position is None or not position.size):
+                clock.due()
         for data, position in list(self.positions.items()):
             if not position.size:
-                if data in self._clocks and self._clocks[data].counts_every_bar:
-                    self._clocks[data].due()
                 continue
             clock = self._clock(data)
             if clock.active and self._bar(data).is_new():
