@@ -46,8 +46,8 @@ def result_table(result: Mapping[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [_figures(performance, found.get("liquidations"))]
     decisions = found.get("decisions")
     if decisions and decisions["decisions"]:
-        parts.append(_votes(decisions))
-    parts.append(Text(verdict(performance), style="bold"))
+        parts += [Text(), _votes(decisions)]
+    parts += [Text(), Text(verdict(performance), style="bold")]
     return Group(*parts)
 
 
@@ -60,7 +60,7 @@ def result_text(result: Mapping[str, Any], *, width: int = 100) -> str:
 
 
 def _figures(performance: Mapping[str, Any], liquidations: Mapping[str, Any] | None) -> Table:
-    table = Table(box=SIMPLE_HEAD, title=_title(performance), title_justify="left", pad_edge=False)
+    table = _table(_title(performance))
     table.add_column("")
     table.add_column(performance["strategy"], justify="right")
     table.add_column("Buy and hold", justify="right", style="dim")
@@ -70,6 +70,13 @@ def _figures(performance: Mapping[str, Any], liquidations: Mapping[str, Any] | N
             table.add_row(*row)
         table.add_section()
     return table
+
+
+def _table(title: str, *, collapse_padding: bool = False) -> Table:
+    return Table(
+        box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False,
+        collapse_padding=collapse_padding,
+    )  # fmt: skip
 
 
 def _title(performance: Mapping[str, Any]) -> str:
@@ -131,7 +138,7 @@ def _costs(performance: Mapping[str, Any], liquidations: Mapping[str, Any] | Non
         if liquidations["liquidations"]:
             yield "Lost in liquidations", money(liquidations["loss"]), ""
         yield "Highest margin ratio", _share(liquidations["max_margin_ratio"]), ""
-        label = f"Time above {liquidations['threshold']:.0%} margin ratio"
+        label = f"Margin ratio above {liquidations['threshold']:.0%}"
         yield label, _share(liquidations["time_above_threshold"]), ""
     yield "Rejected orders", f"{performance['rejected_orders']:,}", ""
 
@@ -140,11 +147,11 @@ def _votes(decisions: Mapping[str, Any]) -> Table:
     actions = decisions["actions"]
     counts = ", ".join(f"{actions[action]:,} {action.lower()}" for action in ("BUY", "SELL", "HOLD"))
     title = f"Votes in {decisions['decisions']:,} decisions ({counts}, {decisions['vetoes']:,} vetoed)"
-    table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
-    table.add_column("Source")
-    for name in ("Weight", "Votes", "Buy", "Sell", "Hold", "Abstained", "Failed"):
-        table.add_column(name, justify="right")
-    table.add_column("Why it abstained, mostly")
+    table = _table(title, collapse_padding=True)
+    table.add_column("Source", no_wrap=True)
+    for name in ("Weight", "Votes", "Buy", "Sell", "Hold", "Silent", "Failed"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("Why silent", overflow="fold")  # the most common reason
     for name, source in decisions["sources"].items():
         counts_of = (source[key] for key in ("votes", "buys", "sells", "holds", "abstentions", "failures"))
         table.add_row(

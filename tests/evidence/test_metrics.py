@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -272,3 +273,9 @@ def test_a_longer_curve_never_has_a_smaller_drawdown_or_a_shorter_one(equity: li
     assert depths == sorted(depths)
     assert lengths == sorted(lengths)
     assert ev.drawdowns(equity).tolist()[: len(equity) // 2] == ev.drawdowns(equity[: len(equity) // 2]).tolist()
+
+
+def test_the_examples_in_the_docstrings_run() -> None:
+    outcome = doctest.testmod(ev.metrics)
+    assert outcome.attempted > 2
+    assert outcome.failed == 0

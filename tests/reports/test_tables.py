@@ -38,7 +38,7 @@ def test_the_table_shows_every_figure_that_a_reader_needs(report: dict[str, Any]
         *("CAGR", "Volatility, annual", "Sortino ratio", "Calmar ratio", "Largest drawdown", "Longest drawdown"),
         *("Exposure", "Time above 1x", "Win rate", "Best trade, of equity", "Worst trade, of equity"),
         *("Average trade, of equity", "Expectancy per trade", "Profit factor", "SQN", "Kelly fraction"),
-        *("Highest margin ratio", "Time above 70% margin ratio", "Rejected orders"),
+        *("Highest margin ratio", "Margin ratio above 70%", "Rejected orders"),
     )
     assert all(name in rows for name in wanted)
 
@@ -51,7 +51,15 @@ def test_the_votes_table_names_each_source_with_its_reason(report: dict[str, Any
 
 
 def test_the_table_fits_a_terminal_of_eighty_columns(report: dict[str, Any]) -> None:
-    assert max(len(line) for line in result_text(report, width=80).splitlines()) <= 80
+    decisions = json.loads(json.dumps(report["decisions"].get_analysis()))
+    decisions["sources"]["technical"] |= {"weight": 0.3, "votes": 34_944, "buys": 14_280, "sells": 12_409}
+    decisions["sources"]["technical"] |= {"holds": 18_255, "abstentions": 34_944}
+    decisions["sources"]["rl"] |= {"abstentions": 34_944, "most_common_reason": "not connected"}
+    text = result_text(report | {"decisions": decisions}, width=80)
+    assert max(len(line) for line in text.splitlines()) <= 80
+    rows = lines_of(text)
+    assert rows["technical"] == ["30%", "34,944", "14,280", "12,409", "18,255", "34,944", "0"]
+    assert rows["rl"][-1] == "not connected"
 
 
 def test_the_table_also_takes_plain_analyses_of_a_spot_run(report: dict[str, Any]) -> None:
