@@ -120,8 +120,9 @@ def test_the_position_is_alive_before_the_liquidation_price_and_dead_after_it(
         assert buffer(entry * 1e-9) >= -1e-9 * notional
         return
     assert buffer(found) == pytest.approx(0.0, abs=1e-9 * size * max(found, entry))
-    assert buffer(found * (1 + sign * 1e-6)) > 0
-    assert buffer(found * (1 - sign * 1e-6)) < 0
+    step = sign * 1e-6 * max(found, entry)
+    assert buffer(found + step) > 0
+    assert buffer(found - step) < 0
 
 
 def test_the_tier_is_taken_at_the_liquidation_price_not_at_the_entry() -> None:
