@@ -21,8 +21,8 @@ class FillReason(enum.IntEnum):
     """Why a fill happened.
 
     ``ENTRY`` opens a position, also the other side of a reversal. All others close one: ``EXIT`` by the exit section
-    alone, ``REVERSAL`` by a market order that the entry of the other side follows in the same bar, ``STOP``,
-    ``TARGET`` and ``TRAILING`` by the bracket child of that kind, ``LIQUIDATION`` by the broker.
+    alone, ``REVERSAL`` by a market order sent because the entry of the other side came (whether or not that entry is
+    accepted), ``STOP``, ``TARGET`` and ``TRAILING`` by the bracket child of that kind, ``LIQUIDATION`` by the broker.
     """
 
     ENTRY = 0
@@ -239,9 +239,9 @@ class SimulationResult:
         for name, left, right in pairs:
             if len(left) != len(right):
                 return f"{len(left)} bars of {name} against {len(right)}"
-            row = _first_unequal(left, right)
-            if row is not None:
-                return f"{name} at bar {row}: {left[row]!r} against {right[row]!r}"
+            bar = _first_unequal(left, right)
+            if bar is not None:
+                return f"{name} at bar {bar}: {left[bar]!r} against {right[bar]!r}"
         return None
 
 

@@ -1,0 +1,86 @@
+"""Many rules on one feed: sections from shared conditions, then one run each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from ai_backtrader.simulation.bits import combine, keep_from
+from ai_backtrader.simulation.kernel import run_rule
+
+__all__ = ["run_population"]
+
+Floats = NDArray[np.float64]
+Words = NDArray[np.uint64]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def run_population(
+    first: int,
+    last: int,
+    runs: Any,
+    rules: Any,
+    conditions: NDArray[np.uint64],
+    genes: NDArray[np.int64],
+    holds: NDArray[np.int64],
+    atrs: Floats,
+    bars: Any,
+    funding_bits: Words,
+    settings: Any,
+    tiers: Floats,
+    fills: Any,
+    equity: Floats,
+    cash: Floats,
+) -> None:
+    """Run the rules ``first <= i < last``; each writes its own record of ``runs`` and nothing else.
+
+    Threads may share all arguments as long as their ranges do not overlap. ``fills``, ``equity`` and ``cash`` are for
+    one rule alone, and empty for more.
+
+    Parameters
+    ----------
+    runs, rules
+        ``RUN_DTYPE`` and ``RULE_DTYPE``, shape (rules,).
+    conditions
+        Bits of every condition, shape (conditions, words).
+    genes, holds
+        Rows of ``conditions`` and bars of the hold genes, of all rules one after the other.
+    atrs
+        Shape (periods, bars).
+    bars, funding_bits
+        ``BAR_DTYPE``, shape (bars,), and the bars at which funding falls due.
+    settings
+        Record of ``SETTINGS_DTYPE``.
+    tiers
+        See ``run_rule``.
+    """
+    words = conditions.shape[1]
+    long_words = np.empty(words, np.uint64)
+    short_words = np.empty(words, np.uint64)
+    filter_words = np.empty(words, np.uint64)
+    for i in range(first, last):
+        rule = rules[i]
+        at = rule.genes
+        combine(conditions, genes[at : at + rule.long_genes], rule.long_need, long_words)
+        at += rule.long_genes
+        combine(conditions, genes[at : at + rule.short_genes], rule.short_need, short_words)
+        at += rule.short_genes
+        exit_rows = genes[at : at + rule.exit_genes]
+        at += rule.exit_genes
+        if rule.filter_genes > 0:
+            combine(conditions, genes[at : at + rule.filter_genes], rule.filter_need, filter_words)
+            long_words &= filter_words
+            short_words &= filter_words
+        keep_from(long_words, rule.start)
+        keep_from(short_words, rule.start)
+        exit_words = np.empty((rule.hold_genes + 1, words), np.uint64)
+        for held in range(rule.hold_genes + 1):
+            combine(conditions, exit_rows, rule.exit_need - held, exit_words[held])
+        ages = holds[rule.holds : rule.holds + rule.hold_genes]
+        run_rule(
+            runs[i], bars, funding_bits, atrs[rule.atr], rule, long_words, short_words, exit_words, ages, settings,
+            tiers, fills, equity, cash,
+        )  # fmt: skip

@@ -1,0 +1,114 @@
+"""Records that the kernels read and write: settings of a market, parameters of a rule, state of a run."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["BAR_DTYPE", "RULE_DTYPE", "RUN_DTYPE", "SETTINGS_DTYPE"]
+
+
+BAR_DTYPE = np.dtype(
+    [
+        ("open", np.float64),
+        ("high", np.float64),
+        ("low", np.float64),
+        ("close", np.float64),
+        ("mark_open", np.float64),
+        ("mark_high", np.float64),
+        ("mark_low", np.float64),
+        ("funding", np.float64),
+    ]
+)
+"""One bar, a cache line: last prices, mark prices (the last ones where there are none), the funding rate that falls due
+at its start."""
+
+SETTINGS_DTYPE = np.dtype(
+    [
+        ("cash", np.float64),
+        ("commission", np.float64),
+        ("slippage", np.float64),
+        ("liquidation_fee", np.float64),
+        ("max_leverage", np.float64),
+        ("shortcash", np.bool_),
+    ]
+)
+
+RULE_DTYPE = np.dtype(
+    [
+        ("position_size", np.float64),
+        ("leverage", np.float64),
+        ("stop_atr", np.float64),
+        ("take_profit_atr", np.float64),
+        ("trailing_atr", np.float64),
+        ("atr", np.int64),
+        ("start", np.int64),
+        ("reverse", np.bool_),
+        ("genes", np.int64),
+        ("long_genes", np.int64),
+        ("short_genes", np.int64),
+        ("exit_genes", np.int64),
+        ("filter_genes", np.int64),
+        ("long_need", np.int64),
+        ("short_need", np.int64),
+        ("exit_need", np.int64),
+        ("filter_need", np.int64),
+        ("holds", np.int64),
+        ("hold_genes", np.int64),
+    ]
+)
+"""One rule: risk parameters, row of its ATR, first bar on which it may decide, then its sections.
+
+``genes`` is where its conditions begin in the list of all (rows of the condition table): those of the long entry, the
+short entry, the exit and the filters, ``*_genes`` of each; ``*_need`` of them must be true. ``holds`` and
+``hold_genes`` are begin and number of its hold genes, ascending."""
+
+RUN_DTYPE = np.dtype(
+    [
+        # The account.
+        ("cash", np.float64),
+        ("size", np.float64),
+        ("entry_price", np.float64),
+        ("margined", np.bool_),
+        ("margin", np.float64),
+        ("liquidation", np.float64),
+        ("unbooked_funding", np.float64),
+        # Orders at work: the bracket children of the position, the market orders sent at the last close.
+        ("entry_bar", np.int64),
+        ("child_size", np.float64),
+        ("stop", np.float64),
+        ("target", np.float64),
+        ("trail", np.float64),
+        ("close_size", np.float64),
+        ("turning", np.bool_),
+        ("entry_size", np.float64),
+        ("entry_stop", np.float64),
+        ("entry_target", np.float64),
+        ("entry_trail", np.float64),
+        # The equity curve so far.
+        ("equity", np.float64),
+        ("peak", np.float64),
+        ("trough", np.float64),
+        ("max_drawdown", np.float64),
+        ("observations", np.int64),
+        ("sum_returns", np.float64),
+        ("sum_squares", np.float64),
+        ("bars_held", np.int64),
+        # Fills and trades so far.
+        ("fills", np.int64),
+        ("trade_commission", np.float64),
+        ("trade_pnl", np.float64),
+        ("trades", np.int64),
+        ("wins", np.int64),
+        ("gains", np.float64),
+        ("losses", np.float64),
+        ("fees", np.float64),
+        ("funding", np.float64),
+        ("liquidations", np.int64),
+        ("rejected", np.int64),
+    ]
+)
+"""State of one run; after it, its statistics.
+
+NaN in ``stop``, ``target``, ``trail`` (also ``entry_*``) means none, 0 in ``close_size`` and ``entry_size`` no order;
+``turning``: the close was sent because the other side's entry came; ``liquidation`` is -inf where no price liquidates a
+long."""
