@@ -46,9 +46,10 @@ class LeverageManager:
     - Loss at the stop, fees and slippage both ways included, is at most ``risk_budget`` x equity.
     - The liquidation price lies at least ``1 + liquidation_buffer`` stop distances away.
     - Without an edge in enough realised trades, without a volatility, or without a direction the size is 0 and the
-      direction FLAT, at leverage 1.
+      direction FLAT, at leverage 1. The last step is then ``sizing``, and its ``before`` the leverage that the flow had
+      reached.
 
-    A size of 0 for want of an edge ends when later trades show one; a caller that wants it to end feeds
+    A size of 0 for want of an edge ends when later trades show one; a caller that does not want to stop for good feeds
     :meth:`on_trade_complete` with paper trades meanwhile.
 
     Parameters

@@ -84,6 +84,8 @@ def test_before_thirty_trades_the_prior_stands_in_and_says_so(closed_trade: Make
         manager.on_trade_complete(closed_trade(-1.0))
     decision = manager.calculate_optimal_leverage(indicators=TREND, account_balance=10_000, confidence=1.0)
     assert decision.position_size_pct == 0.0, "30 losers: no edge, and no smallest size either"
+    assert decision.reasoning == "FLAT: the last 30 trades show no edge"
+    assert decision.steps[-1].before == decision.steps[-2].after > 1.0, "the leverage it would have had stays visible"
     assert not any("realised trades" in warning for warning in decision.warnings)
     assert decision.risk_metrics["kelly_fraction"] == 0.0
 

@@ -318,6 +318,20 @@ def test_the_risk_budget_binds_where_it_is_below_the_prior() -> None:
     assert decision.risk_metrics["max_loss_usd"] == pytest.approx(10.0)
 
 
+def test_half_the_confidence_risks_half_as_much() -> None:
+    manager = LeverageManager(LeverageSettings(max_margin_fraction=1.0))
+    for confidence in (1.0, 0.5, 0.1):
+        decision = manager.calculate_optimal_leverage(
+            indicators=INDICATORS, account_balance=10_000, direction="LONG", confidence=confidence
+        )
+        assert decision.risk_metrics["max_loss_usd"] == pytest.approx(100.0 * confidence)
+    nothing = manager.calculate_optimal_leverage(
+        indicators=INDICATORS, account_balance=10_000, direction="LONG", confidence=0.0
+    )
+    assert nothing.position_size_pct == 0.0
+    assert "nothing may be risked" in nothing.reasoning
+
+
 def test_wrong_arguments_are_named_together() -> None:
     with pytest.raises(
         SettingsError, match=r"4 faults(?s:.)*account_balance(?s:.)*risk_budget(?s:.)*fee_rate(?s:.)*margin_ratio"
