@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import backtrader as bt
@@ -22,7 +22,8 @@ class Decisions(bt.Analyzer):
     (an abstention because of an error). A strategy without ``decisions`` gives an empty analysis.
 
     ``get_analysis()`` gives ``decisions`` (count), ``actions`` (count by BUY, SELL, HOLD), ``mean_confidence`` (0 to
-    1, NaN without decisions), ``vetoes`` and ``vetoed_by`` (count by source), and ``sources``: by name
+    1, NaN without decisions), ``vetoes`` and ``vetoed_by`` (count by source), ``paper`` (of ``strategy.paper_trades``,
+    the trades that sizing withheld: ``trades``, ``win_rate``, ``first`` time or None), and ``sources``: by name
 
       - ``weight``: share of its weight in all weights of ``strategy.engine.orchestrator`` (NaN without one);
       - ``votes``, ``buys``, ``sells``, ``holds``, and ``mean_confidence`` of these votes;
@@ -53,6 +54,7 @@ class Decisions(bt.Analyzer):
                 "mean_confidence": _mean(decision.confidence for decision in decisions),
                 "vetoes": vetoes.total(),
                 "vetoed_by": dict(vetoes.most_common()),
+                "paper": _paper_figures(getattr(self.strategy, "paper_trades", ())),
                 "sources": {
                     name: {"weight": weights.get(name, math.nan)} | _source_figures(name, spoken)
                     for name, spoken in _by_source(decisions).items()
@@ -102,6 +104,14 @@ def _weights(strategy: Any) -> dict[str, float]:
         return {}
     weights = orchestrator.settings.weights
     return {name: weight / sum(weights.values()) for name, weight in weights.items()}
+
+
+def _paper_figures(trades: Sequence[Any]) -> dict[str, object]:
+    return {
+        "trades": len(trades),
+        "win_rate": _mean(float(trade.pnl_pct > 0.0) for trade in trades),
+        "first": trades[0].opened_at if trades else None,
+    }
 
 
 def _is_vote(vote: Any) -> bool:

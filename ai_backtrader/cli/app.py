@@ -1,6 +1,6 @@
 """Commands, their options, and how failures leave the process.
 
-Exit codes: 0 done; 1 the data or the settings are wrong; 2 the command line is wrong; 130 interrupted.
+Exit codes: 0 done; 1 the data, the settings or a file are wrong; 2 the command line is wrong; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -107,10 +107,10 @@ def check_data(data: DataFile, symbol: Symbol = None, repair: Repair = None, as_
 
 
 def main() -> None:
-    """Run the command line; errors of ours become one line on stderr and exit code 1."""
+    """Run the command line; errors of ours and of the file system become one line on stderr and exit code 1."""
     try:
         app(standalone_mode=True)
-    except AIBacktraderError as error:
+    except (AIBacktraderError, OSError) as error:
         Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1)
 

@@ -78,6 +78,14 @@ def verdict(performance: Mapping[str, Any]) -> str:
     return f"{words}: {figures}." + (luck if few < _FEW_TRADES else "")
 
 
+def withheld(paper: Mapping[str, Any]) -> str:
+    """What became of the trades that sizing withheld, in plain words."""
+    return (
+        f"From {paper['first']:%Y-%m-%d} on, sizing withheld {paper['trades']:,} trades, because those before showed no"
+        f" edge; followed on paper, {percent(paper['win_rate'], signed=False)} of them won."
+    )
+
+
 # -------------------------------------------------------------------------------------------------------------- words
 
 

@@ -21,6 +21,7 @@ from ai_backtrader.reports.figures import (
     number,
     percent,
     verdict,
+    withheld,
 )
 
 __all__ = ["result_table", "result_text"]
@@ -47,6 +48,8 @@ def result_table(result: Mapping[str, Any]) -> RenderableType:
     decisions = found.get("decisions")
     if decisions and decisions["decisions"]:
         parts += [Text(), _votes(decisions)]
+        if decisions["paper"]["trades"]:
+            parts += [Text(), Text(withheld(decisions["paper"]))]
     parts += [Text(), Text(verdict(performance), style="bold")]
     return Group(*parts)
 

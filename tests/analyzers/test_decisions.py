@@ -98,6 +98,19 @@ def test_decisions_are_counted_by_action_and_veto(decided: Any) -> None:
     assert decided.decisions == tuple(DECISIONS)
 
 
+def test_trades_that_sizing_withheld_are_counted(run: Any, scripted: Any, frame_of: Any) -> None:
+    @dataclass(frozen=True)
+    class Paper:
+        opened_at: dt.datetime
+        pnl_pct: float
+
+    class Withholding(scripted):  # type: ignore[misc, valid-type]  # a fixture's class
+        paper_trades = (Paper(DAYS[0], 1.0), Paper(DAYS[2], -2.0), Paper(DAYS[3], -1.0), Paper(DAYS[3], -1.0))
+
+    found = run(frame_of([100.0] * 4), Withholding, {"decisions": Decisions}).analyzers.decisions.get_analysis()
+    assert dict(found.paper) == {"trades": 4, "win_rate": 0.25, "first": DAYS[0]}
+
+
 def test_each_source_has_its_votes_abstentions_and_failures(decided: Any) -> None:
     technical, rl = decided.get_analysis().sources.values()
     assert (technical.votes, technical.buys, technical.sells, technical.holds) == (3, 2, 1, 0)

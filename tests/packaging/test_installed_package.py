@@ -43,11 +43,9 @@ def test_every_public_name_is_importable() -> None:
     assert set(ai_backtrader.__all__) <= set(dir(ai_backtrader))
 
 
-def test_the_bare_folder_names_are_not_installed() -> None:
+def test_the_bare_folder_names_are_not_installed(tmp_path: Path) -> None:
     code = "import importlib.util as u; print([n for n in ('strategies', 'analyzers', 'datafeeds') if u.find_spec(n)])"
-    out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / "tests"
-    ).stdout
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path).stdout
     assert out.strip() == "[]"
 
 
