@@ -2,6 +2,7 @@
 
 from ai_backtrader.strategies.ai_strategy import AIStrategy
 from ai_backtrader.strategies.evolved import EvolvedStrategy, compile_strategy
+from ai_backtrader.strategies.export import export_source
 from ai_backtrader.strategies.running import run_in_cerebro
 
-__all__ = ["AIStrategy", "EvolvedStrategy", "compile_strategy", "run_in_cerebro"]
+__all__ = ["AIStrategy", "EvolvedStrategy", "compile_strategy", "export_source", "run_in_cerebro"]

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
+from ai_backtrader.checks import Faults
 from ai_backtrader.rules.catalogue import CATALOGUE, Parameter, SeriesKind, Unit
 from ai_backtrader.rules.genes import Gene, HoldGene, Operator, Series, nearest_series
-from ai_backtrader.rules.sections import RiskParameters, Section, section_of
+from ai_backtrader.rules.sections import RISK_LIMITS, RiskParameters, Section, section_of
 
 __all__ = ["random_gene", "random_hold", "random_parts", "random_risk", "random_section", "random_series"]
 
@@ -95,6 +96,9 @@ def random_section(rng: np.random.Generator, fewest: int, most: int, *, hold: bo
 
 def random_risk(rng: np.random.Generator, *, max_leverage: float = 1.0) -> RiskParameters:
     """Random risk parameters; leverage from 1 to ``max_leverage`` in halves."""
+    faults = Faults("random_risk")
+    faults.number("max_leverage", max_leverage, low=1.0, high=RISK_LIMITS["leverage"].high)
+    faults.raise_if_any()
     stop = round(rng.uniform(0.5, 5.0), 1) if rng.random() < 0.75 else 0.0
     trails = stop > 0.0 and rng.random() < 0.3
     return RiskParameters(
