@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from ai_backtrader.checks import Faults
 from ai_backtrader.orchestrator.values import SOURCES
@@ -73,3 +74,10 @@ class OrchestratorSettings:
             faults.one_of(name, getattr(self, name), (True, False))
         faults.raise_if_any()
         object.__setattr__(self, "weights", MappingProxyType({name: float(w) for name, w in self.weights.items()}))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A mapping proxy does not pickle; worker processes get settings.
+        return self.__dict__ | {"weights": dict(self.weights)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, weights=MappingProxyType(state["weights"]))

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from ai_backtrader.checks import Faults
 from ai_backtrader.values import Action, LeverageDecision, Regime
@@ -210,3 +211,10 @@ class Decision:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "breakdown", MappingProxyType(dict(self.breakdown)))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A mapping proxy does not pickle; worker processes send decisions back.
+        return self.__dict__ | {"breakdown": dict(self.breakdown)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, breakdown=MappingProxyType(state["breakdown"]))

@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import logging
 import math
+import pickle
 from types import SimpleNamespace
 from typing import Any
 
@@ -378,6 +379,16 @@ def test_a_wrong_argument_is_refused_by_name(arguments: dict[str, Any], fault: s
 def test_faulty_settings_are_reported_together(settings: dict[str, Any], fault: str) -> None:
     with pytest.raises(SettingsError, match=fault):
         OrchestratorSettings(**settings)
+
+
+def test_settings_and_decisions_travel_to_other_processes(question: dict[str, Any]) -> None:
+    settings = OrchestratorSettings(weights={"technical": 2.0, "rl": 1.0})
+    assert pickle.loads(pickle.dumps(settings)) == settings  # noqa: S301  # our own bytes
+    decision = Orchestrator(settings).decide(**question)
+    copied = pickle.loads(pickle.dumps(decision))  # noqa: S301  # our own bytes
+    assert copied == decision
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        copied.breakdown["rl"] = 1.0
 
 
 @pytest.mark.parametrize("confidence", [-0.1, 1.1, math.nan])
