@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -170,7 +171,8 @@ class LeverageManager:
         else:
             side = direction if isinstance(direction, Direction) else Direction.parse(direction)
         belief = _belief(side, proposal) if confidence is None else confidence
-        request = Request(reading, account, label, proposal, side, belief, stop_distance)
+        distance = None if stop_distance is None else float(stop_distance)
+        request = Request(reading, account, label, proposal, side, float(belief), distance)
         return select(request, self.settings, self._kelly, self._experience)
 
     def on_trade_complete(self, trade: TradeClosed) -> None:
@@ -226,7 +228,7 @@ class LeverageManager:
         Raises
         ------
         SettingsError
-            If the state is of another version or was counted in other leverage buckets.
+            If the state is of another version, was counted in other leverage buckets, or is damaged.
         """
         manager = cls(settings, policy=policy, tiers=tiers)
         faults = Faults("LeverageManager.from_state")
@@ -237,9 +239,14 @@ class LeverageManager:
                 f"leverage_buckets must be those of the settings, {buckets}, got {state.get('leverage_buckets')}"
             )
         faults.raise_if_any()
-        manager._returns.extend(float(value) for value in state["returns"])
+        try:
+            manager._returns.extend(float(value) for value in state["returns"])
+            manager._experience.load(state["experience"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise SettingsError("LeverageManager.from_state", [f"the state is damaged: {error!r}"]) from error
+        if not all(math.isfinite(value) for value in manager._returns):
+            raise SettingsError("LeverageManager.from_state", ["the state is damaged: returns must be finite"])
         manager._kelly = kelly_estimate(tuple(manager._returns), manager.settings)
-        manager._experience.load(state["experience"])
         return manager
 
     def _account(
@@ -265,7 +272,7 @@ class LeverageManager:
             max(risk.get("drawdown", 0.0), risk.get("drawdown_current", 0.0) / 100.0),
         )
         check_account(account)
-        return account
+        return account.in_double_precision()
 
 
 def _belief(side: Direction, proposal: LeverageProposal) -> float:

@@ -37,12 +37,13 @@ class LeverageProposal:
     reason: str
 
     def __post_init__(self) -> None:
-        if 0.0 < self.leverage < math.inf and 0.0 <= self.confidence <= 1.0:
-            return
-        faults = Faults("LeverageProposal")
-        faults.number("leverage", self.leverage, above=0.0)
-        faults.number("confidence", self.confidence, low=0.0, high=1.0)
-        faults.raise_if_any()
+        if not (0.0 < self.leverage < math.inf and 0.0 <= self.confidence <= 1.0):
+            faults = Faults("LeverageProposal")
+            faults.number("leverage", self.leverage, above=0.0)
+            faults.number("confidence", self.confidence, low=0.0, high=1.0)
+            faults.raise_if_any()
+        object.__setattr__(self, "leverage", float(self.leverage))
+        object.__setattr__(self, "confidence", float(self.confidence))
 
 
 class LeveragePolicy(Protocol):

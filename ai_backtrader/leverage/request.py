@@ -27,6 +27,19 @@ class Account(NamedTuple):
     margin_ratio: float
     drawdown: float
 
+    def in_double_precision(self) -> Account:
+        """Figures as plain floats: a float32 would otherwise carry its precision into the money."""
+        return Account(
+            float(self.equity),
+            float(self.risk_budget),
+            self.tiers,
+            float(self.fee_rate),
+            float(self.slippage),
+            float(self.funding_rate),
+            float(self.margin_ratio),
+            float(self.drawdown),
+        )
+
 
 class Request(NamedTuple):
     """One question to the selection flow; ``stop_distance`` None means ``stop_atr`` ATR."""

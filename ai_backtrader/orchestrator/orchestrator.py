@@ -137,6 +137,7 @@ class Orchestrator:
             If a number is not finite or out of range, or a label is unknown.
         """
         check_question(current_price, portfolio_value, position, base_confidence)
+        current_price, portfolio_value = float(current_price), float(portfolio_value)
         context = Context(
             symbol=symbol,
             at=at,

@@ -51,14 +51,14 @@ class Context:
     risk_info: Mapping[str, float]
 
 
-def _check_confidence(subject: str, action: object, confidence: float) -> None:
-    if isinstance(action, Action) and isinstance(confidence, float) and 0.0 <= confidence <= 1.0:
-        return
-    faults = Faults(subject)
-    if not isinstance(action, Action):
-        faults.add(f"action must be an Action, got {action!r}")
-    faults.number("confidence", confidence, low=0.0, high=1.0)
-    faults.raise_if_any()
+def _checked_confidence(subject: str, action: object, confidence: float) -> float:
+    if not (isinstance(action, Action) and isinstance(confidence, float) and 0.0 <= confidence <= 1.0):
+        faults = Faults(subject)
+        if not isinstance(action, Action):
+            faults.add(f"action must be an Action, got {action!r}")
+        faults.number("confidence", confidence, low=0.0, high=1.0)
+        faults.raise_if_any()
+    return float(confidence)  # an agent's float32 would carry its precision into the score
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Vote:
     reason: str
 
     def __post_init__(self) -> None:
-        _check_confidence("Vote", self.action, self.confidence)
+        object.__setattr__(self, "confidence", _checked_confidence("Vote", self.action, self.confidence))
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Advice:
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_confidence("Advice", self.action, self.confidence)
+        object.__setattr__(self, "confidence", _checked_confidence("Advice", self.action, self.confidence))
         if self.risk_level not in ("low", "medium", "high"):
             faults = Faults("Advice")
             faults.one_of("risk_level", self.risk_level, ("low", "medium", "high"))

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import pytest
 
 from ai_backtrader.errors import SettingsError
@@ -415,3 +416,32 @@ def test_a_state_of_another_version_or_other_buckets_is_refused() -> None:
         LeverageManager.from_state(state | {"version": "leverage-manager/0"})
     with pytest.raises(SettingsError, match="leverage_buckets must be those of the settings"):
         LeverageManager.from_state(state, LeverageSettings(leverage_buckets=(2.0, 4.0)))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"returns": ["much"]},
+        {"returns": [math.nan]},
+        {"returns": None},
+        {"experience": [["moon", "LONG", 1, 1, 1, 1.0]]},
+    ],
+)
+def test_a_damaged_state_is_refused(damage: dict[str, object]) -> None:
+    with pytest.raises(SettingsError, match="the state is damaged"):
+        LeverageManager.from_state(LeverageManager().state_dict() | damage)
+
+
+def test_single_precision_goes_in_and_double_comes_out() -> None:
+    manager = LeverageManager(policy=FixedPolicy(Direction.LONG, np.float32(3.3), np.float32(0.7)))
+    decision = manager.calculate_optimal_leverage(
+        indicators={name: np.float32(value) for name, value in INDICATORS.items()},
+        account_balance=np.float32(10_000.0),
+        stop_distance=np.float32(1.1),
+        current_position={"margin_ratio": np.float32(0.6)},
+        risk_info={"drawdown": np.float32(0.2)},
+        funding_rate=np.float32(0.0001),
+    )
+    figures = [decision.recommended_leverage, decision.position_size_pct, decision.confidence]
+    figures += [*decision.risk_metrics.values(), *(step.after for step in decision.steps)]
+    assert {type(figure) for figure in figures} == {float}

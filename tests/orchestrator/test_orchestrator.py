@@ -10,6 +10,7 @@ import pickle
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ai_backtrader.errors import SettingsError
@@ -389,6 +390,13 @@ def test_settings_and_decisions_travel_to_other_processes(question: dict[str, An
     assert copied == decision
     with pytest.raises(TypeError, match="does not support item assignment"):
         copied.breakdown["rl"] = 1.0
+
+
+def test_an_agent_in_single_precision_gives_a_score_in_double(fakes: SimpleNamespace, question: dict[str, Any]) -> None:
+    rl = fakes.Voting(Vote("rl", Action.BUY, np.float32(0.7), ""))
+    decision = Orchestrator(rl=rl).decide(**(question | {"current_price": np.float32(95_393.0)}))
+    figures = [decision.score, decision.confidence, decision.position_size_pct, decision.stop_loss]
+    assert {type(figure) for figure in figures} == {float}
 
 
 @pytest.mark.parametrize("confidence", [-0.1, 1.1, math.nan])
