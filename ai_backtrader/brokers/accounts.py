@@ -32,6 +32,8 @@ class MarginAccount:
     inside_bar
         How the size was last raised within the current bar: ``""`` at the open or earlier, ``"limit"``, ``"stop"`` or
         ``"close"``.
+    last_fill
+        Price of the last fill that raised the size.
     """
 
     posted: float
@@ -44,6 +46,7 @@ class MarginAccount:
     liquidation: float | None = None
     opened_by: dict[tuple[object, int], float] = field(default_factory=dict)
     inside_bar: str = ""
+    last_fill: float = 0.0
 
     def revalue(self, size: float, entry_price: float, fee_rate: float) -> None:
         """Find the liquidation price of a signed size (units times contract multiplier)."""

@@ -14,7 +14,7 @@ class BarPrices:
     them and they are not NaN, else from the last prices. A replayed bar is read tick by tick, as Backtrader executes.
     """
 
-    __slots__ = ("_lines", "_marks", "_replaying", "_seen", "data")
+    __slots__ = ("_lines", "_marks", "_replaying", "_seen", "before", "data")
 
     def __init__(self, data: Any) -> None:
         self.data = data
@@ -23,6 +23,7 @@ class BarPrices:
         self._marks = {name: getattr(lines, f"mark_{name}", None) for name in ("open", "high", "low", "close")}
         self._replaying = bool(getattr(data, "replaying", False))
         self._seen: tuple[int, float] | None = None
+        self.before: float | None = None  # mark close of the bar dealt with last
 
     def is_new(self) -> bool:
         """Whether the feed has moved since :meth:`mark_seen`; a slow feed's old bar is not new."""
@@ -32,6 +33,7 @@ class BarPrices:
     def mark_seen(self) -> None:
         """Note that the current bar has been dealt with."""
         self._seen = (len(self.data), self.data.datetime[0])
+        self.before = self.mark("close")
 
     def last(self, name: str) -> float:
         """Last price of the bar: open, high, low or close."""
