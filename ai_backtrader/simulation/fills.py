@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 __all__ = [
     "bankruptcy_price",
@@ -22,8 +21,6 @@ __all__ = [
     "try_plain",
     "update_size",
 ]
-
-Floats = NDArray[np.float64]
 
 # Columns of a maintenance table.
 CAP, RATE, AMOUNT, MAX_LEVERAGE = 0, 1, 2, 3
@@ -106,25 +103,27 @@ def fill_plain(run: Any, size: float, price: float, settings: Any) -> tuple[floa
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _tier(tiers: Floats, notional: float) -> int:
-    for row in range(len(tiers)):
-        if notional <= tiers[row, CAP]:
+def _tier(settings: Any, notional: float) -> int:
+    last = settings.tier_rows - 1
+    for row in range(last):
+        if notional <= settings.tiers[row, CAP]:
             return row
-    return len(tiers) - 1
+    return int(last)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def liquidation_price(size: float, entry: float, margin: float, tiers: Floats) -> float:
+def liquidation_price(size: float, entry: float, margin: float, settings: Any) -> float:
     """Where equity meets maintenance (``market.margin.liquidation_root``); -inf where a long has no such price."""
     units = abs(size)
     value = units * entry
+    tiers = settings.tiers
     if size > 0.0:
         root = -np.inf
-        for row in range(len(tiers)):
+        for row in range(settings.tier_rows):
             root = max(root, (value - margin - tiers[row, AMOUNT]) / (units * (1.0 - tiers[row, RATE])))
         return root if root > 0.0 else -np.inf
     root = np.inf
-    for row in range(len(tiers)):
+    for row in range(settings.tier_rows):
         root = min(root, (value + margin + tiers[row, AMOUNT]) / (units * (1.0 + tiers[row, RATE])))
     return root if root > 0.0 else 0.0
 
@@ -136,28 +135,29 @@ def bankruptcy_price(size: float, entry: float, margin: float) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _inadmissible(notional: float, posted: float, leverage: float, settings: Any, tiers: Floats) -> bool:
+def _inadmissible(notional: float, posted: float, leverage: float, settings: Any) -> bool:
     # Leverage above the tier's, or a margin that the maintenance margin eats up at once.
-    row = _tier(tiers, notional)
-    allowed = tiers[row, MAX_LEVERAGE] if notional <= tiers[-1, CAP] else 0.0
+    row = _tier(settings, notional)
+    tiers = settings.tiers
+    allowed = tiers[row, MAX_LEVERAGE] if notional <= tiers[row, CAP] else 0.0
     if leverage > min(settings.max_leverage, allowed) * (1.0 + 1e-12):
         return True
     return bool(posted <= notional * tiers[row, RATE] - tiers[row, AMOUNT])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def refuses_margined(cash: float, size: float, price: float, leverage: float, settings: Any, tiers: Floats) -> bool:
+def refuses_margined(cash: float, size: float, price: float, leverage: float, settings: Any) -> bool:
     """Whether ``check_submitted`` refuses an order that opens a margined position from flat."""
     notional = abs(size) * price
     posted = notional / leverage
-    if _inadmissible(notional, posted, leverage, settings, tiers):
+    if _inadmissible(notional, posted, leverage, settings):
         return True
     return bool(cash - (posted + abs(size) * settings.commission * price) < 0.0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def fill_margined(
-    run: Any, size: float, price: float, leverage: float, settings: Any, tiers: Floats, liquidating: bool
+    run: Any, size: float, price: float, leverage: float, settings: Any, liquidating: bool
 ) -> tuple[float, float, float, float, bool]:
     """Execute an order that opens a margined position from flat or closes it whole.
 
@@ -168,12 +168,12 @@ def fill_margined(
         notional = abs(size) * price
         posted = notional / leverage
         fee = abs(size) * settings.commission * price
-        if _inadmissible(notional, posted, leverage, settings, tiers) or run.cash - posted - fee < 0.0:
+        if _inadmissible(notional, posted, leverage, settings) or run.cash - posted - fee < 0.0:
             return 0.0, price, 0.0, 0.0, False
         run.cash -= posted + fee
         run.size, run.entry_price = size, price
         run.margined, run.margin = True, posted
-        run.liquidation = liquidation_price(size, price, posted, tiers)
+        run.liquidation = liquidation_price(size, price, posted, settings)
         return size, price, 0.0, fee, True
     bound = bankruptcy_price(run.size, run.entry_price, run.margin)
     price = max(price, bound) if run.size > 0.0 else min(price, bound)

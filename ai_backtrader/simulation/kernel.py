@@ -144,7 +144,7 @@ def _ride(run: Any, bars: Any, start: int, stop: int, shortcash: bool, equity: F
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _book(run: Any, bar: int, price: float, size: float, fee: float, pnl: float, reason: int, fills: Any) -> None:
+def _book(run: Any, price: float, size: float, fee: float, pnl: float, reason: int) -> None:
     """Record a fill and keep the account of its trade; the fill has changed ``run.size`` already."""
     booked = 0.0
     commission = fee
@@ -152,16 +152,14 @@ def _book(run: Any, bar: int, price: float, size: float, fee: float, pnl: float,
         booked = run.unbooked_funding
         commission = fee + booked
         run.unbooked_funding = 0.0
-    if run.fills < len(fills):
-        fill = fills[run.fills]
-        fill.bar = bar
-        # Backtrader keeps the running mean of an order's fills: size * price / size may miss price by a bit.
-        fill.price = size * price / size
-        fill.size = size
-        fill.commission = commission
-        fill.funding = booked
-        fill.pnl = pnl
-        fill.reason = reason
+    place = run.bar_fills
+    run.bar_fills += 1
+    run.fill_price[place] = price
+    run.fill_size[place] = size
+    run.fill_commission[place] = commission
+    run.fill_funding[place] = booked
+    run.fill_pnl[place] = pnl
+    run.fill_reason[place] = reason
     run.fills += 1
     run.fees += fee
     if reason == _ENTRY:
@@ -181,33 +179,48 @@ def _book(run: Any, bar: int, price: float, size: float, fee: float, pnl: float,
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _record_fills(run: Any, bar: int, fills: Any) -> None:
+    """Write down the fills of a bar, as far as there is room."""
+    first = run.fills - run.bar_fills
+    for place in range(min(run.bar_fills, len(fills) - first)):
+        fill = fills[first + place]
+        size = run.fill_size[place]
+        fill.bar = bar
+        # Backtrader keeps the running mean of an order's fills: size * price / size may miss price by a bit.
+        fill.price = size * run.fill_price[place] / size
+        fill.size = size
+        fill.commission = run.fill_commission[place]
+        fill.funding = run.fill_funding[place]
+        fill.pnl = run.fill_pnl[place]
+        fill.reason = run.fill_reason[place]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _drop_children(run: Any) -> None:
     run.child_size = 0.0
     run.stop = run.target = run.trail = np.nan
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _close(
-    run: Any, bar: int, size: float, price: float, reason: int, settings: Any, tiers: Floats, fills: Any
-) -> None:
+def _close(run: Any, size: float, price: float, reason: int, settings: Any) -> None:
     """Execute an order against the position."""
     if run.margined:
-        filled, price, pnl, fee, _ = fill_margined(run, size, price, 1.0, settings, tiers, reason == _LIQUIDATION)
+        filled, price, pnl, fee, _ = fill_margined(run, size, price, 1.0, settings, reason == _LIQUIDATION)
     else:
         filled, pnl, fee, _ = fill_plain(run, size, price, settings)
     if filled != 0.0:
-        _book(run, bar, price, filled, fee, pnl, reason, fills)
+        _book(run, price, filled, fee, pnl, reason)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _liquidate(run: Any, bar: int, price: float, settings: Any, tiers: Floats, fills: Any) -> None:
+def _liquidate(run: Any, price: float, settings: Any) -> None:
     _drop_children(run)
     run.close_size = run.entry_size = 0.0
-    _close(run, bar, -run.size, price, _LIQUIDATION, settings, tiers, fills)
+    _close(run, -run.size, price, _LIQUIDATION, settings)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _charge_funding(run: Any, now: Any, tiers: Floats) -> None:
+def _charge_funding(run: Any, now: Any, settings: Any) -> None:
     """Take the funding due at the start of a bar from free cash, what that cannot pay from the position's margin."""
     amount = now.funding * run.size * now.mark_open
     run.funding += amount
@@ -219,7 +232,7 @@ def _charge_funding(run: Any, now: Any, tiers: Floats) -> None:
     run.cash -= from_cash
     if amount > from_cash:
         run.margin -= amount - from_cash
-        run.liquidation = liquidation_price(run.size, run.entry_price, run.margin, tiers)
+        run.liquidation = liquidation_price(run.size, run.entry_price, run.margin, settings)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -258,7 +271,7 @@ def _judge_plain(run: Any, reference: float, settings: Any) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _judge_margined(run: Any, reference: float, leverage: float, settings: Any, tiers: Floats) -> None:
+def _judge_margined(run: Any, reference: float, leverage: float, settings: Any) -> None:
     """The same for margined orders: a close is never refused, children need no cash, a refusal leaves no trace."""
     if run.entry_size == 0.0:
         return
@@ -266,7 +279,7 @@ def _judge_margined(run: Any, reference: float, leverage: float, settings: Any, 
     if run.close_size != 0.0:
         pnl = -run.close_size * (reference - run.entry_price)
         cash += run.margin + pnl - abs(run.close_size) * settings.commission * reference
-    if refuses_margined(cash, run.entry_size, reference, leverage, settings, tiers):
+    if refuses_margined(cash, run.entry_size, reference, leverage, settings):
         run.rejected += 1 + (not np.isnan(run.entry_stop)) + (not np.isnan(run.entry_target))
         run.entry_size = 0.0
 
@@ -278,7 +291,7 @@ def _comes_first(level: float, at_open: bool, opening: float, liquidation: float
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _try_children(run: Any, now: Any, bar: int, settings: Any, tiers: Floats, fills: Any) -> None:
+def _try_children(run: Any, now: Any, settings: Any) -> None:
     """Stop, then target: Backtrader's queue order, so a bar that touches both fills the stop."""
     opening, high, low, close = now.open, now.high, now.low, now.close
     selling = run.child_size < 0.0
@@ -312,7 +325,7 @@ def _try_children(run: Any, now: Any, bar: int, settings: Any, tiers: Floats, fi
     if not np.isnan(price):
         size = run.child_size
         _drop_children(run)
-        _close(run, bar, size, price, reason, settings, tiers, fills)
+        _close(run, size, price, reason, settings)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -323,17 +336,17 @@ def _market_price(now: Any, size: float, slippage: float) -> float:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _enter(run: Any, now: Any, bar: int, leverage: float, settings: Any, tiers: Floats, fills: Any) -> None:
+def _enter(run: Any, now: Any, bar: int, leverage: float, settings: Any) -> None:
     """Execute the entry; its children are live from the next bar."""
     size = run.entry_size
     run.entry_size = 0.0
     price = _market_price(now, size, settings.slippage)
     if leverage > 1.0:
-        filled, price, pnl, fee, admitted = fill_margined(run, size, price, leverage, settings, tiers, False)
+        filled, price, pnl, fee, admitted = fill_margined(run, size, price, leverage, settings, False)
     else:
         filled, pnl, fee, admitted = fill_plain(run, size, price, settings)
     if filled != 0.0:
-        _book(run, bar, price, filled, fee, pnl, _ENTRY, fills)
+        _book(run, price, filled, fee, pnl, _ENTRY)
     if not admitted:
         run.rejected += 1
         return
@@ -343,39 +356,39 @@ def _enter(run: Any, now: Any, bar: int, leverage: float, settings: Any, tiers: 
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _work(run: Any, bars: Any, bar: int, leverage: float, settings: Any, tiers: Floats, fills: Any) -> None:
+def _work(run: Any, bars: Any, bar: int, leverage: float, settings: Any) -> None:
     """All that the broker does in one bar, up to the value at its close."""
     now = bars[bar]
     if run.size != 0.0:
         if now.funding != 0.0:
-            _charge_funding(run, now, tiers)
+            _charge_funding(run, now, settings)
         if run.margined:
             mark = now.mark_open
             if mark <= run.liquidation if run.size > 0.0 else mark >= run.liquidation:
-                _liquidate(run, bar, mark, settings, tiers, fills)
+                _liquidate(run, mark, settings)
     if run.close_size != 0.0 or run.entry_size != 0.0:
         if leverage > 1.0:
-            _judge_margined(run, bars[bar - 1].close, leverage, settings, tiers)
+            _judge_margined(run, bars[bar - 1].close, leverage, settings)
         else:
             _judge_plain(run, bars[bar - 1].close, settings)
     if run.child_size != 0.0:
-        _try_children(run, now, bar, settings, tiers, fills)
+        _try_children(run, now, settings)
     if run.close_size != 0.0:
         reason = _REVERSAL if run.turning else _EXIT
         size = run.close_size
         run.close_size = 0.0
         price = _market_price(now, size, settings.slippage)
-        _close(run, bar, size, price, reason, settings, tiers, fills)
+        _close(run, size, price, reason, settings)
     if run.entry_size != 0.0:
-        _enter(run, now, bar, leverage, settings, tiers, fills)
+        _enter(run, now, bar, leverage, settings)
     if run.margined:
         long = run.size > 0.0
         mark = now.mark_open
         extreme = now.mark_low if long else now.mark_high
         if mark <= run.liquidation if long else mark >= run.liquidation:
-            _liquidate(run, bar, mark, settings, tiers, fills)
+            _liquidate(run, mark, settings)
         elif extreme <= run.liquidation if long else extreme >= run.liquidation:
-            _liquidate(run, bar, run.liquidation, settings, tiers, fills)
+            _liquidate(run, run.liquidation, settings)
 
 
 # ------------------------------------------------------------------------------------------------------ decisions
@@ -401,18 +414,16 @@ def _send_entry(run: Any, side: float, close: float, atr: float, rule: Any) -> N
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _decide(
-    run: Any, bar: int, close: float, atr: float, rule: Any, long_words: Words, short_words: Words, leave: bool
-) -> None:
-    """The rule at a bar's close; ``leave`` is its exit section."""
+def _decide(run: Any, close: float, atr: float, rule: Any, long_entry: bool, short_entry: bool, leave: bool) -> None:
+    """The rule at a bar's close, from what its entries (with filters) and its exit section say."""
     if run.size == 0.0:
-        if is_set(long_words, bar):
+        if long_entry:
             _send_entry(run, 1.0, close, atr, rule)
-        elif is_set(short_words, bar):
+        elif short_entry:
             _send_entry(run, -1.0, close, atr, rule)
         return
     side = -1.0 if run.size > 0.0 else 1.0
-    turn = rule.reverse and is_set(short_words if side < 0.0 else long_words, bar)
+    turn = rule.reverse and (short_entry if side < 0.0 else long_entry)
     if leave or turn:
         _drop_children(run)
         run.close_size = -run.size
@@ -433,7 +444,6 @@ def run_rule(
     exit_words: NDArray[np.uint64],
     holds: NDArray[np.int64],
     settings: Any,
-    tiers: Floats,
     fills: Any,
     equity: Floats,
     cash: Floats,
@@ -453,12 +463,10 @@ def run_rule(
     exit_words, holds
         Row ``m``: bits of the exit section when ``m`` of its hold genes are true; ``holds`` their bars, ascending,
         shape (rows - 1,).
-    tiers
-        Maintenance table, shape (rows, 4): notional cap, rate, amount, maximum leverage.
     fills
         Takes the first ``len(fills)`` fills; ``run.fills`` counts all.
     equity, cash
-        Take both at each close; of length 0 when not wanted.
+        Take both at each close; of length 0 when nothing is to be recorded.
     """
     n = len(bars)
     leverage = rule.leverage
@@ -504,15 +512,20 @@ def run_rule(
             bar = _ride(run, bars, start, min(stop, n), shortcash, equity, cash)
             if bar == n:
                 break
-        _work(run, bars, bar, leverage, settings, tiers, fills)
+        run.bar_fills = 0
+        _work(run, bars, bar, leverage, settings)
         value = _value(run, bars[bar].close, shortcash)
         _observe(run, value)
         if len(equity):
+            _record_fills(run, bar, fills)
             equity[bar] = value
             cash[bar] = run.cash
-        if bar >= rule.start and (run.size != 0.0 or is_set(long_words, bar) or is_set(short_words, bar)):
+        long_entry, short_entry = is_set(long_words, bar), is_set(short_words, bar)
+        if run.size != 0.0:
             row = 0
             while row < len(holds) and bar - run.entry_bar > holds[row]:
                 row += 1
-            _decide(run, bar, bars[bar].close, atr[bar], rule, long_words, short_words, is_set(exit_words[row], bar))
+            _decide(run, bars[bar].close, atr[bar], rule, long_entry, short_entry, is_set(exit_words[row], bar))
+        elif long_entry or short_entry:
+            _decide(run, bars[bar].close, atr[bar], rule, long_entry, short_entry, False)
     run.max_drawdown = max(run.max_drawdown, (run.peak - run.trough) / run.peak)

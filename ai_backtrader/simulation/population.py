@@ -30,7 +30,6 @@ def run_population(
     bars: Any,
     funding_bits: Words,
     settings: Any,
-    tiers: Floats,
     fills: Any,
     equity: Floats,
     cash: Floats,
@@ -54,8 +53,6 @@ def run_population(
         ``BAR_DTYPE``, shape (bars,), and the bars at which funding falls due.
     settings
         Record of ``SETTINGS_DTYPE``.
-    tiers
-        See ``run_rule``.
     """
     words = conditions.shape[1]
     long_words = np.empty(words, np.uint64)
@@ -82,5 +79,5 @@ def run_population(
         ages = holds[rule.holds : rule.holds + rule.hold_genes]
         run_rule(
             runs[i], bars, funding_bits, atrs[rule.atr], rule, long_words, short_words, exit_words, ages, settings,
-            tiers, fills, equity, cash,
+            fills, equity, cash,
         )  # fmt: skip

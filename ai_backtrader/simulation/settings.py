@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ai_backtrader.checks import Faults
 from ai_backtrader.market.margin import MaintenanceTiers
-from ai_backtrader.simulation.state import SETTINGS_DTYPE
+from ai_backtrader.simulation.state import MOST_TIERS, SETTINGS_DTYPE
 
 __all__ = ["SimulationSettings"]
 
@@ -62,6 +62,8 @@ class SimulationSettings:
         tiers: object = self.tiers
         if tiers is not None and not isinstance(tiers, MaintenanceTiers):
             faults.add(f"tiers must be MaintenanceTiers or None, got {tiers!r}")
+        elif self.tiers is not None and len(self.tiers.rows) > MOST_TIERS:
+            faults.add(f"tiers may have at most {MOST_TIERS} rows, got {len(self.tiers.rows)}")
         if self.funding is True:
             faults.add("funding must be a rate, False or None, got True")
         elif self.funding is not None and self.funding is not False:
@@ -77,11 +79,9 @@ class SimulationSettings:
         for name in ("cash", "commission", "slippage", "liquidation_fee", "shortcash"):
             record[name] = getattr(self, name)
         record["max_leverage"] = _MAX_LEVERAGE
+        rows = (MaintenanceTiers.flat(0.005) if self.tiers is None else self.tiers).rows
+        record["tier_rows"] = len(rows)
+        for place, row in enumerate(rows):
+            table_row = (row.notional_cap, row.maintenance_rate, row.maintenance_amount, row.max_leverage)
+            record["tiers"][0, place] = table_row
         return record
-
-    def tier_table(self) -> NDArray[np.float64]:
-        """The maintenance table as the kernels read it, shape (rows, 4): cap, rate, amount, maximum leverage."""
-        tiers = MaintenanceTiers.flat(0.005) if self.tiers is None else self.tiers
-        return np.array(
-            [(row.notional_cap, row.maintenance_rate, row.maintenance_amount, row.max_leverage) for row in tiers.rows]
-        )

@@ -82,7 +82,6 @@ class Simulator:
         self._bars = bars_of(data, self.settings.funding)
         self._funding_bits = pack(self._bars["funding"] != 0.0)
         self._record = self.settings.record()[0]
-        self._tiers = self.settings.tier_table()
 
     def run(self, chromosome: StrategyChromosome) -> SimulationResult:
         """Run one chromosome and record every fill and the account at every bar.
@@ -188,7 +187,7 @@ class Simulator:
     ) -> None:
         run_population(
             first, last, runs, plan.rules, plan.conditions, plan.genes, plan.holds, plan.atrs, self._bars,
-            self._funding_bits, self._record, self._tiers, fills, equity, cash,
+            self._funding_bits, self._record, fills, equity, cash,
         )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["BAR_DTYPE", "RULE_DTYPE", "RUN_DTYPE", "SETTINGS_DTYPE"]
+__all__ = ["BAR_DTYPE", "MOST_TIERS", "RULE_DTYPE", "RUN_DTYPE", "SETTINGS_DTYPE"]
 
 
 BAR_DTYPE = np.dtype(
@@ -17,10 +17,14 @@ BAR_DTYPE = np.dtype(
         ("mark_high", np.float64),
         ("mark_low", np.float64),
         ("funding", np.float64),
-    ]
+    ],
+    align=True,
 )
 """One bar, a cache line: last prices, mark prices (the last ones where there are none), the funding rate that falls due
 at its start."""
+
+MOST_TIERS = 64
+"""Rows that a maintenance table may have."""
 
 SETTINGS_DTYPE = np.dtype(
     [
@@ -30,8 +34,13 @@ SETTINGS_DTYPE = np.dtype(
         ("liquidation_fee", np.float64),
         ("max_leverage", np.float64),
         ("shortcash", np.bool_),
-    ]
+        ("tier_rows", np.int64),
+        ("tiers", np.float64, (MOST_TIERS, 4)),
+    ],
+    align=True,
 )
+"""What a run assumes of the broker; a row of ``tiers``: notional cap, maintenance rate and amount, maximum leverage."""
+
 
 RULE_DTYPE = np.dtype(
     [
@@ -54,13 +63,16 @@ RULE_DTYPE = np.dtype(
         ("filter_need", np.int64),
         ("holds", np.int64),
         ("hold_genes", np.int64),
-    ]
+    ],
+    align=True,
 )
 """One rule: risk parameters, row of its ATR, first bar on which it may decide, then its sections.
 
 ``genes`` is where its conditions begin in the list of all (rows of the condition table): those of the long entry, the
 short entry, the exit and the filters, ``*_genes`` of each; ``*_need`` of them must be true. ``holds`` and
 ``hold_genes`` are begin and number of its hold genes, ascending."""
+
+MOST_FILLS = 4  # in one bar: a close, an entry and its liquidation, and one to spare
 
 RUN_DTYPE = np.dtype(
     [
@@ -93,7 +105,14 @@ RUN_DTYPE = np.dtype(
         ("sum_returns", np.float64),
         ("sum_squares", np.float64),
         ("bars_held", np.int64),
-        # Fills and trades so far.
+        # Fills of the bar; fills and trades so far.
+        ("bar_fills", np.int64),
+        ("fill_price", np.float64, (MOST_FILLS,)),
+        ("fill_size", np.float64, (MOST_FILLS,)),
+        ("fill_commission", np.float64, (MOST_FILLS,)),
+        ("fill_funding", np.float64, (MOST_FILLS,)),
+        ("fill_pnl", np.float64, (MOST_FILLS,)),
+        ("fill_reason", np.int64, (MOST_FILLS,)),
         ("fills", np.int64),
         ("trade_commission", np.float64),
         ("trade_pnl", np.float64),
@@ -105,7 +124,8 @@ RUN_DTYPE = np.dtype(
         ("funding", np.float64),
         ("liquidations", np.int64),
         ("rejected", np.int64),
-    ]
+    ],
+    align=True,
 )
 """State of one run; after it, its statistics.
 
