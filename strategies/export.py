@@ -119,12 +119,22 @@ def _series(prefix: str, series: Series, parts: _Parts) -> str:
 
 
 def _wrapped(statement: str) -> list[str]:
-    """An assignment of a call, its arguments on lines of their own where it is long."""
+    """An assignment whose first call has its arguments on lines of their own where it is long."""
     if len(statement) <= _LINE:
         return [statement]
     head, _, rest = statement.partition("(")
-    arguments = rest.removesuffix(")").split(", ")
-    return [f"{head}(", *(f"    {argument}," for argument in arguments), ")"]
+    arguments = [""]
+    depth = 0
+    for character in rest:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if depth < 0:
+            break
+        if character == "," and not depth:
+            arguments.append("")
+        else:
+            arguments[-1] += character
+    tail = rest[len(",".join(arguments)) :]  # from the bracket that closes the call
+    return [f"{head}(", *(f"    {argument.strip()}," for argument in arguments), tail]
 
 
 def _section_method(name: str, section: Section, conditions: list[str], required: int) -> list[str]:
@@ -304,7 +314,7 @@ def utc(text):
 
 
 def feed(path):
-    """Feed of a CSV file with a header: a time (ISO 8601), open, high, low, close and perhaps volume."""
+    """Feed of a CSV file with a header: time (ISO 8601), open, high, low, close, perhaps volume."""
     with open(path, newline="") as file:
         header = [name.strip().lower() for name in next(csv.reader(file))]
     times = [name for name in ("datetime", "timestamp", "open_time", "date", "time") if name in header]

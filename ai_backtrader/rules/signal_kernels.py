@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ai_backtrader.rules.genes import Operator
 
-__all__ = ["OPERATOR_CODES", "compare_words"]
+__all__ = ["OPERATOR_CODES", "compare_words", "pack"]
 
 Floats = NDArray[np.float64]
 Words = NDArray[np.uint64]
