@@ -153,19 +153,42 @@ def deviation(mean: float, mean_of_squares: float, powers: Floats) -> float:
 @njit(cache=True, error_model="numpy")
 def sma(x: Floats, period: int, first: int) -> Floats:
     """Mean of each window."""
-    out = np.empty_like(x)
+    n = x.size
+    out = np.full(n, np.nan)
     state = np.zeros(SUM_STATE)
-    for i in range(x.size):
-        out[i] = window_sum_at(x, i, period, first, state) / period
+    high = low = 0.0
+    exact = False
+    for i in range(first + period - 1, n):
+        # The step of window_sum_at without the call, which costs more than the step.
+        if exact:
+            high, error = two_sum(high, x[i])
+            low, lost = two_sum(low, error)
+            high, error = two_sum(high, -x[i - period])
+            low, lost2 = two_sum(low, error)
+            exact = lost == 0.0 and lost2 == 0.0
+        if exact:
+            high, low = two_sum(high, low)
+            out[i] = high / period
+        else:
+            state[2] = 0.0
+            out[i] = window_sum_at(x, i, period, first, state) / period
+            high, low, exact = state[0], state[1], state[2] == 1.0
     return out
 
 
 @njit(cache=True, error_model="numpy")
 def smooth(x: Floats, period: int, alpha: float, first: int) -> Floats:
     """Exponential smoothing (EMA, SMMA)."""
-    out = np.empty_like(x)
-    for i in range(x.size):
-        out[i] = smooth_at(x, out, i, period, alpha, first)
+    n = x.size
+    out = np.full(n, np.nan)
+    start = first + period - 1
+    if start < n:
+        # After the seed, the step of smooth_at without the call, which costs more than the step.
+        value = smooth_at(x, out, start, period, alpha, first)
+        out[start] = value
+        for i in range(start + 1, n):
+            value = value * (1.0 - alpha) + x[i] * alpha
+            out[i] = value
     return out
 
 
