@@ -12,7 +12,7 @@ import backtrader as bt
 from backtrader.order import BuyOrder, SellOrder
 
 from ai_backtrader.brokers import LeverageBroker, PaperTrade, TradeRecorder
-from ai_backtrader.datafeeds import FeatureLines
+from ai_backtrader.datafeeds import FeatureRows
 from ai_backtrader.leverage import LeverageManager, LeverageSettings
 from ai_backtrader.values import Direction, LeverageDecision
 
@@ -84,7 +84,7 @@ class AISizer(bt.Sizer):
         )
         self.decisions: list[LeverageDecision] = []
         strategy._addanalyzer(_Follower, _name="aisizer", sizer=self)
-        self._features = {data: self._feature_lines(strategy, data) for data in strategy.datas}
+        self._features = {data: FeatureRows(data, preloaded=strategy.env._dopreload) for data in strategy.datas}
         if not self._levered:
             self._guard_brackets(strategy)
 
@@ -95,14 +95,12 @@ class AISizer(bt.Sizer):
             given["stop_atr"] = self.p.stop_atr
         return dataclasses.replace(settings, **given)
 
-    @staticmethod
-    def _feature_lines(strategy: Any, data: Any) -> Any:
-        strategy._addindicator(FeatureLines, data)
-        return strategy.getindicators()[-1]
-
     def on_bar(self) -> None:
         """Take the account's peak and follow paper trades at the end of a bar."""
         self._peak = max(self._peak, self.broker.getvalue())
+        for data, features in self._features.items():
+            if len(data):
+                features.advance()
         for data, paper in list(self._papers.items()):
             closed = paper.on_bar(data)
             if closed is not None:
@@ -147,6 +145,7 @@ class AISizer(bt.Sizer):
     def _allowed(self, comminfo: Any, cash: float, data: Any, isbuy: bool) -> float:
         """Units that the whole position may have; prepares the leverage of the order."""
         features = self._features[data]
+        features.advance()
         if not features.ready:
             return 0.0
         price, equity, indicators = data.close[0], self.broker.getvalue(), features.indicators()

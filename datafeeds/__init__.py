@@ -1,8 +1,9 @@
 """Backtrader feeds over MarketData, and the sample data."""
 
 from ai_backtrader.datafeeds.feature_lines import FeatureLines
+from ai_backtrader.datafeeds.feature_rows import FeatureRows
 from ai_backtrader.datafeeds.feeds import PerpetualData
 from ai_backtrader.datafeeds.samples import load_sample
 from ai_backtrader.market import MarketData
 
-__all__ = ["FeatureLines", "MarketData", "PerpetualData", "load_sample"]
+__all__ = ["FeatureLines", "FeatureRows", "MarketData", "PerpetualData", "load_sample"]

@@ -9,7 +9,7 @@ from typing import Any
 import backtrader as bt
 
 from ai_backtrader.brokers import LeverageBroker, PaperTrade, TradeRecorder
-from ai_backtrader.datafeeds import FeatureLines
+from ai_backtrader.datafeeds import FeatureRows
 from ai_backtrader.engine import Engine, EngineSettings
 from ai_backtrader.events import TradeClosed
 from ai_backtrader.orchestrator import Decision
@@ -22,7 +22,7 @@ __all__ = ["AIStrategy"]
 class _Book:
     """What the strategy keeps for one data."""
 
-    features: Any
+    features: FeatureRows
     seen: int = 0
     bracket: tuple[Any, ...] = ()
     paper: PaperTrade | None = None
@@ -86,7 +86,9 @@ class AIStrategy(bt.Strategy):
         self.decisions: list[Decision] = []
         self.closed_trades: list[TradeClosed] = []
         self.paper_trades: list[TradeClosed] = []
-        self._books: dict[Any, _Book] = {data: _Book(FeatureLines(data)) for data in self.datas}
+        self._books: dict[Any, _Book] = {
+            data: _Book(FeatureRows(data, preloaded=self.env._dopreload)) for data in self.datas
+        }
         self._recorder = TradeRecorder(self.broker, self.p.strategy_id)
         self._peak = -math.inf
 
@@ -105,6 +107,7 @@ class AIStrategy(bt.Strategy):
             if len(data) == book.seen:
                 continue
             book.seen = len(data)
+            book.features.advance()
             self._follow_paper(data, book)
             if book.features.ready:
                 decision = self._decide(data, book)
@@ -133,7 +136,7 @@ class AIStrategy(bt.Strategy):
             current_price=price,
             portfolio_value=equity,
             regime=features.regime,
-            high_volatility=features.high_volatility_regime,
+            high_volatility=features.high_volatility,
             position=self.getposition(data).size,
             at=data.datetime.datetime(0),
             current_position={
