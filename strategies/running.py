@@ -9,10 +9,11 @@ import numpy as np
 
 from ai_backtrader.brokers import LeverageBroker
 from ai_backtrader.datafeeds import PerpetualData
+from ai_backtrader.errors import SettingsError
 from ai_backtrader.market import MarketData
 from ai_backtrader.market.margin import MaintenanceTiers
 from ai_backtrader.rules import StrategyChromosome, strategy_period
-from ai_backtrader.simulation import FILL_DTYPE, FillReason, SimulationResult
+from ai_backtrader.simulation import FILL_DTYPE, FillReason, SimulationResult, SimulationSettings
 from ai_backtrader.strategies.evolved import compile_strategy
 
 __all__ = ["run_in_cerebro"]
@@ -23,7 +24,7 @@ class _Record(bt.Analyzer):
 
     def start(self) -> None:
         self.fills: list[tuple[Any, ...]] = []
-        self.rejected = 0
+        self.refused: set[int] = set()
         self.equity: list[float] = []
         self.cash: list[float] = []
 
@@ -35,7 +36,7 @@ class _Record(bt.Analyzer):
             bar = len(order.data) - 1
             self.fills.append((bar, done.price, done.size, done.comm, info.get("funding", 0.0), done.pnl, reason))
         elif order.status in (order.Margin, order.Rejected):
-            self.rejected += 1
+            self.refused.add(order.ref)
 
     def next(self) -> None:
         self.equity.append(self.strategy.broker.getvalue())
@@ -90,7 +91,7 @@ def run_in_cerebro(
     Raises
     ------
     SettingsError
-        If a setting of the broker is wrong.
+        If an argument is wrong, or the indicators need more bars than there are.
 
     Examples
     --------
@@ -101,14 +102,26 @@ def run_in_cerebro(
     >>> len(result.equity)
     500
     """
-    # On data shorter than the warm-up, indicators fail bar-array-wise and merely wait bar by bar.
-    cerebro = bt.Cerebro(stdstats=False, runonce=len(data) >= strategy_period(chromosome))
+    settings = SimulationSettings(
+        cash=cash, commission=commission, slippage=slippage, tiers=tiers, funding=funding,
+        liquidation_fee=liquidation_fee, shortcash=shortcash,
+    )  # fmt: skip
+    period = strategy_period(chromosome)
+    if period > len(data):
+        raise SettingsError(
+            "run_in_cerebro",
+            [
+                f"the chromosome first decides at bar {period}, but the data have {len(data)}; "
+                "give more bars or shorter periods"
+            ],
+        )
+    cerebro = bt.Cerebro(stdstats=False)
     cerebro.broker = LeverageBroker(tiers=tiers, funding=funding, liquidation_fee=liquidation_fee)
-    cerebro.broker.setcash(cash)
-    cerebro.broker.setcommission(commission=commission)
-    cerebro.broker.set_shortcash(shortcash)
-    if slippage:
-        cerebro.broker.set_slippage_perc(slippage)
+    cerebro.broker.setcash(settings.cash)
+    cerebro.broker.setcommission(commission=settings.commission)
+    cerebro.broker.set_shortcash(settings.shortcash)
+    if settings.slippage:
+        cerebro.broker.set_slippage_perc(settings.slippage)
     cerebro.adddata(PerpetualData(dataname=data))
     cerebro.addstrategy(compile_strategy(chromosome))
     cerebro.addanalyzer(_Record, _name="record")
@@ -117,11 +130,11 @@ def run_in_cerebro(
         symbol=data.symbol,
         times=data.times,
         bars_per_year=data.bars_per_year,
-        start_cash=float(cash),
+        start_cash=float(settings.cash),
         leverage=chromosome.risk.leverage,
         fills=np.array(record.fills, dtype=FILL_DTYPE),
         equity=np.array(record.equity, dtype=np.float64),
         cash=np.array(record.cash, dtype=np.float64),
-        rejected=record.rejected,
+        rejected=len(record.refused),
         funding_paid=cerebro.broker.funding_paid(),
     )

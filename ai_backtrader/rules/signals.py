@@ -88,6 +88,11 @@ class SeriesBank:
         self._used = 0
         self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
 
+    @property
+    def memory_used(self) -> int:
+        """Bytes of arrays kept now."""
+        return self._used
+
     def values(self, series: Series) -> Floats:
         """The series, shape (bars,), NaN before its first value at index ``series.line_period - 1``."""
         return self._once(("values", series), lambda: self._compute(series.name, *series.params))
