@@ -16,7 +16,7 @@ class MarginAccount:
     Attributes
     ----------
     posted
-        Initial margin of the size that is open.
+        Initial margin of the size that is open, and of what a partial liquidation closed (it stays with the rest).
     margin
         What stands behind the position now: ``posted`` less the funding and interest that free cash could not pay.
     leverage

@@ -190,12 +190,12 @@ class MarginFills(LiquidationDue):
                 released = account.margin
             back = max(0.0, released + pnl)
             fee = min(fee, back if liquidating else back + max(0.0, self.cash))
-        account.posted -= account.posted * share
         if liquidating and share < 1.0 and not self._cross:
             account.margin = back - fee
         else:
             self.cash += back - fee
             account.margin -= account.margin * share
+            account.posted -= account.posted * share
         return fee
 
     def _equity_left(self, account: MarginAccount, share: float, pnl: float) -> float:

@@ -84,7 +84,7 @@ class Liquidating(MarginFills):
         """Close a share of a position by liquidation orders, one for each strategy's trade, and keep the record."""
         position = self.positions[data]
         size, entry = position.size, position.price
-        margin, funding = account.posted if share == 1.0 else account.margin, account.funding
+        margin, funding = account.posted, account.funding
         parts = [(key, part * share) for key, part in account.opened_by.items() if part]
         if len(parts) == 1 or any((part > 0) != (size > 0) for _, part in parts):
             # Strategies that hold opposite sides of one feed: the largest holder of the net side takes the fill.

@@ -29,9 +29,10 @@ class Liquidation:
     leverage
         Multiple of the margin posted.
     margin
-        Margin posted for the size closed.
+        Margin posted for the position.
     loss
-        Money taken from that margin: price loss plus ``fee``; in isolated mode never above ``margin``.
+        Money taken from that margin: price loss plus ``fee``; in isolated mode never above ``margin``, all partial
+        liquidations of a position together.
     fee
         Commission and liquidation fee, after the cap.
     funding
