@@ -96,6 +96,54 @@ def backtest(
     )  # fmt: skip
 
 
+@app.command()
+def audit(
+    strategy_file: Annotated[
+        Path, typer.Argument(help="Python file with the strategy. It is run: load what you trust.")
+    ],
+    data: Annotated[list[Path], typer.Option(help="File of bars; again for further feeds.")],
+    strategy: Annotated[str | None, typer.Option(help="Class to audit, where the file holds several.")] = None,
+    param: Annotated[
+        list[str] | None, typer.Option(help="Parameter of the strategy: name=value; again for more.")
+    ] = None,
+    leverage: Annotated[float, typer.Option(help="As in setcommission(leverage=…).")] = 1.0,
+    repair: Repair = None,
+    cash: Cash = 10_000.0,
+    commission: Commission = None,
+    slippage: Slippage = 0.0,
+    maintenance_rate: MaintenanceRate = 0.005,
+    liquidation_fee: LiquidationFee = 0.005,
+    funding: Funding = None,
+    as_json: AsJson = False,
+    plot: Plot = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report to this HTML file.")] = None,
+    fail_on_findings: Annotated[bool, typer.Option(help="Leave with exit code 3 when something is found.")] = False,
+) -> None:
+    """Say what Backtrader's own broker hides about a strategy of yours: it runs unchanged on both brokers."""
+    from ai_backtrader.audit import audit_strategy, load_strategy, save_audit_page, save_audit_plot
+    from ai_backtrader.cli.audit import audit_table, parse_params
+    from ai_backtrader.market import MaintenanceTiers
+
+    params = parse_params(param or [])
+    chosen = load_strategy(strategy_file, strategy)
+    report = audit_strategy(
+        chosen, [_load(path, None, repair) for path in data],
+        leverage=leverage, cash=cash, commission=0.0005 if commission is None else commission, slippage=slippage,
+        tiers=MaintenanceTiers.flat(maintenance_rate), liquidation_fee=liquidation_fee, funding=funding, params=params,
+    )  # fmt: skip
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        Console().print(audit_table(report))
+    for path, save, word in ((plot, save_audit_plot, "Picture"), (html, save_audit_page, "Page")):
+        if path is not None:
+            save(report, path)
+            if not as_json:
+                Console().print(f"{word}: {path}", highlight=False)
+    if fail_on_findings and not report.clean:
+        raise typer.Exit(3)
+
+
 @data_app.command("check")
 def check_data(data: DataFile, symbol: Symbol = None, repair: Repair = None, as_json: AsJson = False) -> None:
     """Say whether a file can be traded, and what is odd about it."""
