@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ai_backtrader.market import indicators
-from ai_backtrader.rules import Gene, SeriesBank, StrategyChromosome, gene_period
+from ai_backtrader.rules import Gene, Series, SeriesBank, StrategyChromosome, gene_period
 from ai_backtrader.simulation.state import RULE_DTYPE
 
 __all__ = ["Plan", "plan_rules"]
@@ -23,6 +24,26 @@ class Plan(NamedTuple):
     genes: NDArray[np.int64]
     holds: NDArray[np.int64]
     atrs: NDArray[np.float64]
+
+
+# Genes wait for their series alone, whatever the constant: one entry serves a whole search.
+_WAITS: dict[tuple[object, ...], int] = {}
+_MOST_WAITS = 100_000
+
+
+def _wait_of(gene: Gene) -> int:
+    key = (gene.left, gene.operator, gene.right if isinstance(gene.right, Series) else None)
+    wait = _WAITS.get(key)
+    if wait is None:
+        if len(_WAITS) >= _MOST_WAITS:
+            _WAITS.clear()
+        wait = _WAITS[key] = gene_period(gene)
+    return wait
+
+
+@functools.cache
+def _atr_wait(period: int) -> int:
+    return indicators.min_period("atr", period).indicator
 
 
 def plan_rules(bank: SeriesBank, chromosomes: Sequence[StrategyChromosome]) -> Plan:
@@ -45,7 +66,7 @@ def plan_rules(bank: SeriesBank, chromosomes: Sequence[StrategyChromosome]) -> P
                     row = rows.get(gene)
                     if row is None:
                         row = rows[gene] = len(waits)
-                        waits.append(gene_period(gene))
+                        waits.append(_wait_of(gene))
                     wait = max(wait, waits[row])
                     genes.append(row)
                 else:
@@ -56,7 +77,7 @@ def plan_rules(bank: SeriesBank, chromosomes: Sequence[StrategyChromosome]) -> P
         atr = 0
         if risk.needs_atr:
             atr = periods.setdefault(risk.atr_period, len(periods) + 1)
-            wait = max(wait, indicators.min_period("atr", risk.atr_period).indicator)
+            wait = max(wait, _atr_wait(risk.atr_period))
         records.append(
             (
                 risk.position_size, risk.leverage, risk.stop_atr, risk.take_profit_atr, risk.trailing_atr, atr,

@@ -224,7 +224,8 @@ class SimulationResult:
         found = [(row, name) for row, name in where if row is not None]
         if found:
             row, name = min(found, key=lambda item: item[0])
-            return f"fill {row} (bar {mine['bar'][row]}): {name} {mine[name][row]!r} against {theirs[name][row]!r}"
+            pair = f"{mine[name][row].item()!r} against {theirs[name][row].item()!r}"
+            return f"fill {row} (bar {mine['bar'][row]}): {name} {pair}"
         if len(self.fills) != len(other.fills):
             longer = self if len(self.fills) > len(other.fills) else other
             extra = longer.fills[common]
@@ -241,7 +242,7 @@ class SimulationResult:
                 return f"{len(left)} bars of {name} against {len(right)}"
             bar = _first_unequal(left, right)
             if bar is not None:
-                return f"{name} at bar {bar}: {left[bar]!r} against {right[bar]!r}"
+                return f"{name} at bar {bar}: {left[bar].item()!r} against {right[bar].item()!r}"
         return None
 
 
