@@ -111,6 +111,11 @@ class FeatureRows:
             return self._stream.indicators()
         return self._table[0].indicators(len(self._data) - 1)
 
+    @property
+    def table(self) -> tuple[MarketFeatures, Regimes] | None:
+        """Features and regimes of all bars, where the feed is preloaded; None before :meth:`advance` or bar by bar."""
+        return self._table
+
     def advance(self) -> None:
         """Come up to the bar the feed stands at; call at every bar, before anything is read.
 

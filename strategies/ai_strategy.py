@@ -7,12 +7,16 @@ import math
 from typing import Any
 
 import backtrader as bt
+import numpy as np
+from numpy.typing import NDArray
 
 from ai_backtrader.brokers import LeverageBroker, PaperTrade, TradeRecorder
 from ai_backtrader.datafeeds import FeatureRows
 from ai_backtrader.engine import Engine, EngineSettings
 from ai_backtrader.events import TradeClosed
+from ai_backtrader.market import MarketFeatures, Regimes
 from ai_backtrader.orchestrator import Decision
+from ai_backtrader.strategies.decision_log import DecisionLog
 from ai_backtrader.values import Action
 
 __all__ = ["AIStrategy"]
@@ -26,6 +30,7 @@ class _Book:
     seen: int = 0
     bracket: tuple[Any, ...] = ()
     paper: PaperTrade | None = None
+    quiet: NDArray[np.bool_] | None = None
 
 
 class AIStrategy(bt.Strategy):
@@ -62,7 +67,7 @@ class AIStrategy(bt.Strategy):
 
     Attributes
     ----------
-    decisions : list of Decision
+    decisions : sequence of Decision
         One a bar and data, from the first bar at which the features are ready.
     closed_trades : list of TradeClosed
         One a round trip that was really traded.
@@ -83,13 +88,14 @@ class AIStrategy(bt.Strategy):
 
     def __init__(self) -> None:
         self.engine: Engine = self.p.engine if self.p.engine is not None else Engine(self._settings())
-        self.decisions: list[Decision] = []
+        self.decisions = DecisionLog(self._look_up)
         self.closed_trades: list[TradeClosed] = []
         self.paper_trades: list[TradeClosed] = []
         self._books: dict[Any, _Book] = {
             data: _Book(FeatureRows(data, preloaded=self.env._dopreload)) for data in self.datas
         }
         self._recorder = TradeRecorder(self.broker, self.p.strategy_id)
+        self._levered = isinstance(self.broker, LeverageBroker)
         self._peak = -math.inf
 
     def _settings(self) -> EngineSettings:
@@ -104,15 +110,24 @@ class AIStrategy(bt.Strategy):
         """Decide on each data that has a new bar."""
         self._peak = max(self._peak, self.broker.getvalue())
         for data, book in self._books.items():
-            if len(data) == book.seen:
+            bars = len(data)
+            if bars == book.seen:
                 continue
-            book.seen = len(data)
-            book.features.advance()
-            self._follow_paper(data, book)
-            if book.features.ready:
-                decision = self._decide(data, book)
-                self.decisions.append(decision)
-                self._act(data, book, decision)
+            features = book.features
+            features.advance()
+            if not book.seen and features.table is not None:
+                book.quiet = self.engine.orchestrator.quiet_bars(*features.table)
+            book.seen = bars
+            if book.paper is not None:
+                self._follow_paper(data, book, book.paper)
+            if not features.ready:
+                continue
+            if book.quiet is not None and book.quiet[bars - 1] and self._position_at_risk(data) is None:
+                self.decisions.defer((data, features.table), bars - 1)
+                continue
+            decision = self._decide(data, book)
+            self.decisions.append(decision)
+            self._act(data, book, decision)
 
     def notify_order(self, order: Any) -> None:
         """Follow the fills."""
@@ -129,7 +144,7 @@ class AIStrategy(bt.Strategy):
 
     def _decide(self, data: Any, book: _Book) -> Decision:
         equity, price, features = self.broker.getvalue(), data.close[0], book.features
-        levered = isinstance(self.broker, LeverageBroker)
+        levered = self._levered
         return self.engine.orchestrator.decide(
             symbol=data._name or "data",
             indicators=features.indicators(),
@@ -139,10 +154,7 @@ class AIStrategy(bt.Strategy):
             high_volatility=features.high_volatility,
             position=self.getposition(data).size,
             at=data.datetime.datetime(0),
-            current_position={
-                "leverage": self.broker.get_position_leverage(data) if levered else 1.0,
-                "margin_ratio": self.broker.margin_ratio(data) if levered else 0.0,
-            },
+            current_position=self._position_at_risk(data),
             risk_info={
                 "drawdown": max(0.0, 1.0 - equity / self._peak) if self._peak > 0.0 else 1.0,
                 "bars_per_year": features.bars_per_year,
@@ -151,6 +163,29 @@ class AIStrategy(bt.Strategy):
             fee_rate=self._commission_rate(data, price),
             slippage=self.p.slippage,
         )
+
+    def _look_up(self, feed: tuple[Any, tuple[MarketFeatures, Regimes]], bar: int) -> Decision:
+        """Decision of a quiet bar: its HOLD depends on the features alone."""
+        data, (features, regimes) = feed
+        return self.engine.orchestrator.decide(
+            symbol=data._name or "data",
+            indicators=features.indicators(bar),
+            current_price=float(features.close[bar]),
+            portfolio_value=0.0,
+            regime=regimes.label(bar),
+            high_volatility=bool(regimes.high_volatility[bar]),
+            at=bt.num2date(data.lines.datetime.array[bar]),
+            remember=False,
+        )
+
+    def _position_at_risk(self, data: Any) -> dict[str, float] | None:
+        """Leverage and margin ratio of a position whose margin the manager minds; None otherwise."""
+        if not self._levered or not self.getposition(data).size:
+            return None
+        ratio = self.broker.margin_ratio(data)
+        if ratio < self.engine.settings.leverage.margin_warn:
+            return None
+        return {"leverage": self.broker.get_position_leverage(data), "margin_ratio": ratio}
 
     def _commission_rate(self, data: Any, price: float) -> float:
         return float(self.broker.getcommissioninfo(data).getcommission(1.0, price)) / price
@@ -175,7 +210,7 @@ class AIStrategy(bt.Strategy):
 
     def _enter(self, data: Any, book: _Book, decision: Decision) -> None:
         leverage = decision.leverage
-        if not isinstance(self.broker, LeverageBroker):
+        if not self._levered:
             leverage = min(leverage, float(self.broker.getcommissioninfo(data).get_leverage()))
         margin = self.broker.getvalue() * decision.position_size_pct / 100.0
         self._recorder.note(data, book.features.indicators(), book.features.regime)
@@ -232,8 +267,8 @@ class AIStrategy(bt.Strategy):
             seen=len(data),
         )
 
-    def _follow_paper(self, data: Any, book: _Book) -> None:
-        closed = None if book.paper is None else book.paper.on_bar(data)
+    def _follow_paper(self, data: Any, book: _Book, paper: PaperTrade) -> None:
+        closed = paper.on_bar(data)
         if closed is not None:
             book.paper = None
             self.paper_trades.append(closed)

@@ -3,7 +3,7 @@
 from ai_backtrader.orchestrator.orchestrator import Orchestrator
 from ai_backtrader.orchestrator.ports import AdvicePort, OnlinePort, PositionSizer, TradeListener, VotePort
 from ai_backtrader.orchestrator.settings import OrchestratorSettings
-from ai_backtrader.orchestrator.technical import TechnicalSource, technical_vote
+from ai_backtrader.orchestrator.technical import TechnicalSource, technical_pulls, technical_vote
 from ai_backtrader.orchestrator.trades import direction_of
 from ai_backtrader.orchestrator.values import SOURCES, Abstention, Adjustment, Advice, Context, Decision, Vote
 
@@ -24,5 +24,6 @@ __all__ = [
     "Vote",
     "VotePort",
     "direction_of",
+    "technical_pulls",
     "technical_vote",
 ]

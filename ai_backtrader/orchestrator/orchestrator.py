@@ -7,15 +7,19 @@ import logging
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ai_backtrader.errors import SettingsError
 from ai_backtrader.events import ForgetfulJournal, Journal, RegimeChanged, TradeClosed
+from ai_backtrader.market import MarketFeatures, Regimes
 from ai_backtrader.market.margin import MaintenanceTiers
 from ai_backtrader.orchestrator.combine import describe, score_of
 from ai_backtrader.orchestrator.poll import Ballot, Sources, poll, wish_of
 from ai_backtrader.orchestrator.ports import AdvicePort, OnlinePort, PositionSizer, TradeListener, VotePort
 from ai_backtrader.orchestrator.question import atr_of, check_question, flag_of, parse_regime, stop_obstacle
 from ai_backtrader.orchestrator.settings import OrchestratorSettings
-from ai_backtrader.orchestrator.technical import TechnicalSource
+from ai_backtrader.orchestrator.technical import TechnicalSource, technical_pulls
 from ai_backtrader.orchestrator.trades import direction_of
 from ai_backtrader.orchestrator.values import Context, Decision, Vote
 from ai_backtrader.values import Action, Direction, LeverageDecision, Regime
@@ -98,6 +102,7 @@ class Orchestrator:
         fee_rate: float | None = None,
         slippage: float | None = None,
         funding_rate: float | None = None,
+        remember: bool = True,
     ) -> Decision:
         """Decide on the bar just closed.
 
@@ -126,6 +131,9 @@ class Orchestrator:
             Handed to the sizer. With ``current_position`` given, ``sizing`` of a HOLD still tells the open position's
             liquidation protection (``risk_metrics["reduce_fraction"]``).
 
+        remember
+            False leaves regime memory and journal untouched, for a bar long past that is looked up again.
+
         Returns
         -------
         Decision
@@ -150,7 +158,8 @@ class Orchestrator:
             current_position=_NOTHING if current_position is None else current_position,
             risk_info=_NOTHING if risk_info is None else risk_info,
         )
-        self._note_regime(context)
+        if remember:
+            self._note_regime(context)
         base_vote = self._base_vote(base_signal, base_confidence)
         ballot = poll(self.sources, context, self.settings, base_vote, self._report)
         score = score_of(ballot.contributions)
@@ -204,6 +213,26 @@ class Orchestrator:
             warnings=ballot.warnings if sizing is None else (*ballot.warnings, *sizing.warnings),
             sizing=sizing,
         )
+
+    def quiet_bars(self, features: MarketFeatures, regimes: Regimes) -> NDArray[np.bool_] | None:
+        """Bars at which the market's votes alone end in HOLD, whatever the account, computed at once.
+
+        A strategy need not ask on them (1e-9 within the threshold, and where the regime changes, it is asked).
+
+        Returns
+        -------
+        (n,) bool or None
+            None when a source is connected that must be asked bar by bar.
+        """
+        others = any(source is not None for source in self.sources[1:])
+        if others or type(self.sources.technical) is not TechnicalSource or not self.settings.weights.get("technical"):
+            return None
+        pulls = technical_pulls(features, regimes)
+        with np.errstate(invalid="ignore"):
+            quiet = np.abs(pulls) < self.settings.hold_threshold - 1e-9
+        quiet[1:] &= regimes.labels[1:] == regimes.labels[:-1]
+        quiet[: features.ready_from + 1] = False
+        return quiet
 
     async def get_decision(
         self,
