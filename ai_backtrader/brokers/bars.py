@@ -22,18 +22,26 @@ class BarPrices:
         self._lines = {name: getattr(lines, name) for name in ("open", "high", "low", "close")}
         self._marks = {name: getattr(lines, f"mark_{name}", None) for name in ("open", "high", "low", "close")}
         self._replaying = bool(getattr(data, "replaying", False))
-        self._seen: tuple[int, float] | None = None
+        self._seen: tuple[int, float] = (0, 0.0)
         self.before: float | None = None  # mark close of the bar dealt with last
 
     def is_new(self) -> bool:
         """Whether the feed has moved since :meth:`mark_seen`; a slow feed's old bar is not new."""
-        data = self.data
-        return bool(len(data)) and self._seen != (len(data), data.datetime[0])
+        return self._seen != self._now()
 
     def mark_seen(self) -> None:
         """Note that the current bar has been dealt with."""
-        self._seen = (len(self.data), self.data.datetime[0])
-        self.before = self.mark("close")
+        self._seen = self._now()
+
+    def keep_close(self) -> None:
+        """Keep the mark close for the next bar's :attr:`before`."""
+        if len(self.data):
+            self.before = self.mark("close")
+
+    def _now(self) -> tuple[int, float]:
+        # A replayed bar keeps its number from tick to tick, only its time moves.
+        count = len(self.data)
+        return count, float(self.data.datetime[0]) if count and self._replaying else 0.0
 
     def last(self, name: str) -> float:
         """Last price of the bar: open, high, low or close."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from backtrader.order import Order
 
 from ai_backtrader.brokers.liquidating import Liquidating
+from ai_backtrader.brokers.state import target_of
 
 __all__ = ["LeverageBroker"]
 
@@ -107,6 +108,8 @@ class LeverageBroker(Liquidating):
     def next(self) -> None:
         """One step of the simulation (see the class for the order of things)."""
         if self._is_idle():
+            for bar in self._watched:
+                bar.mark_seen()
             return
         while self._toactivate:
             self._toactivate.popleft().activate()
@@ -126,6 +129,8 @@ class LeverageBroker(Liquidating):
             self._liquidate_ranges()
         for bar in self._prices.values():
             bar.mark_seen()
+            if self._cross:
+                bar.keep_close()
         self._get_value()
         self._settled_cash = None if self._accounts or any(self.positions.values()) else self.cash
 
@@ -143,7 +148,14 @@ class LeverageBroker(Liquidating):
         )
 
     def _work_orders(self) -> None:
-        """One pass over the pending orders in Backtrader's queue order."""
+        """One pass over the pending orders in Backtrader's queue order; margined market orders go first.
+
+        They fill at the open, before what waits for a price inside the bar: Backtrader would fill an older stop first,
+        and then the market order that was to close the same position.
+        """
+        for order in [order for order in self.pending if order.exectype == Order.Market and order.active()]:
+            if order.alive() and not self._is_plain(order, target_of(order.data)):
+                self._retry(order)
         self.pending.append(None)
         while True:
             order = self.pending.popleft()
@@ -169,9 +181,15 @@ class LeverageBroker(Liquidating):
         late, self._late = self._late, []
         for order in late:
             if order.alive() and order in self.pending:
-                self._try_exec(order)
-                if not order.alive():
-                    self.pending.remove(order)
-                    if order.status == Order.Completed:
-                        self._bracketize(order)
+                self._retry(order)
         self._late.clear()
+
+    def _retry(self, order: Any) -> None:
+        """Try to execute an order outside the pass over the queue; it keeps its place there if it is not done."""
+        place = self.pending.index(order)
+        del self.pending[place]
+        self._try_exec(order)
+        if order.alive():
+            self.pending.insert(min(place, len(self.pending)), order)
+        elif order.status == Order.Completed:
+            self._bracketize(order)

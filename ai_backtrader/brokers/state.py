@@ -52,6 +52,7 @@ class MarginState(bt.brokers.BackBroker):
         self.rejections: Counter[str] = Counter()
         self._accounts: dict[Any, MarginAccount] = {}
         self._prices: dict[Any, BarPrices] = {}
+        self._watched: list[BarPrices] = []
         self._clocks: dict[Any, FundingClock] = {}
         self._every_bar: list[FundingClock] = []
         self._prepared: dict[Any, float] = {}
@@ -72,6 +73,8 @@ class MarginState(bt.brokers.BackBroker):
     def start(self) -> None:
         """Begin a run (called by Cerebro)."""
         super().start()
+        # A feed among several may stand still while others move: whether its bar is new must be known before it is traded.
+        self._watched = [self._bar(data) for data in self.cerebro.datas] if len(self.cerebro.datas) > 1 else []
         for data in self.cerebro.datas:
             if self._ends(data) and self._clock(data).active:
                 # It must see every bar, or it would not know when the bar of an entry began.
