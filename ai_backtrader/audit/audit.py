@@ -32,7 +32,7 @@ class _WhenComplete(PerpetualData):
     before it ends among bars of one hour.
     """
 
-    params = (("delay", 0),)
+    params: Any = (("delay", 0),)
 
     def _line_arrays(self) -> dict[str, NDArray[np.float64]]:
         arrays = super()._line_arrays()
