@@ -9,10 +9,9 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Protocol
 
-from ai_backtrader.values import Direction, Regime
+from ai_backtrader.values import Direction, FrozenMapping, Regime
 
 __all__ = ["Event", "ForgetfulJournal", "Journal", "RegimeChanged", "TradeClosed"]
 
@@ -69,12 +68,12 @@ class TradeClosed:
     opened_at: dt.datetime | None = None
     closed_at: dt.datetime | None = None
     regime: Regime | None = None
-    indicators_at_entry: Mapping[str, float] = field(default_factory=dict)
+    indicators_at_entry: Mapping[str, float] = field(default_factory=FrozenMapping)
     liquidated: bool = False
     paper: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "indicators_at_entry", MappingProxyType(dict(self.indicators_at_entry)))
+        object.__setattr__(self, "indicators_at_entry", FrozenMapping(self.indicators_at_entry))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,11 +5,27 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from typing import Any, NoReturn, TypeVar
 
 from ai_backtrader.errors import SettingsError
 
-__all__ = ["Action", "Direction", "LeverageDecision", "Regime", "SelectionStep"]
+__all__ = ["Action", "Direction", "FrozenMapping", "LeverageDecision", "Regime", "SelectionStep"]
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class FrozenMapping(dict[K, V]):
+    """A dictionary that cannot be changed: what a frozen value holds (a ``MappingProxyType`` does not pickle)."""
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("a frozen mapping cannot be changed; make a dict of it")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FrozenMapping, (dict(self),)
 
 
 class Direction(enum.StrEnum):
@@ -77,6 +93,23 @@ class Regime(enum.StrEnum):
     BEAR = "bear"
     STRONG_BEAR = "strong_bear"
 
+    @classmethod
+    def parse(cls, label: Regime | str | None) -> Regime | None:
+        """Regime from its label in any case; None stays None (unknown).
+
+        Raises
+        ------
+        SettingsError
+            If the text is no label.
+        """
+        if label is None or isinstance(label, cls):
+            return label
+        try:
+            return cls(str(label).strip().lower())
+        except ValueError:
+            known = ", ".join(cls)
+            raise SettingsError("Regime", [f"must be one of {known} or None, got {label!r}"]) from None
+
     @property
     def sign(self) -> int:
         """+1 for the bull labels, -1 for the bear labels, 0 sideways."""
@@ -124,10 +157,10 @@ class LeverageDecision:
     position_size_pct: float
     confidence: float
     reasoning: str
-    risk_metrics: Mapping[str, float] = field(default_factory=dict)
+    risk_metrics: Mapping[str, float] = field(default_factory=FrozenMapping)
     steps: tuple[SelectionStep, ...] = ()
     warnings: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "risk_metrics", MappingProxyType(dict(self.risk_metrics)))
+        object.__setattr__(self, "risk_metrics", FrozenMapping(self.risk_metrics))

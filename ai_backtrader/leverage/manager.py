@@ -14,7 +14,7 @@ from ai_backtrader.events import TradeClosed
 from ai_backtrader.leverage.experience import ExperienceRow, ExperienceTable, KellyEstimate, kelly_estimate
 from ai_backtrader.leverage.flow import select
 from ai_backtrader.leverage.policy import LeveragePolicy, LeverageProposal, VolatilityTargetPolicy
-from ai_backtrader.leverage.reading import parse_regime, read_indicators
+from ai_backtrader.leverage.reading import read_indicators
 from ai_backtrader.leverage.request import Account, Request, check_account, check_trade
 from ai_backtrader.leverage.settings import LeverageSettings
 from ai_backtrader.market.margin import MaintenanceTiers
@@ -153,7 +153,7 @@ class LeverageManager:
         SettingsError
             If a number is not finite or out of range, or a label is unknown.
         """
-        label = parse_regime(regime)
+        label = Regime.parse(regime)
         position = _NOTHING if current_position is None else current_position
         risk = _NOTHING if risk_info is None else risk_info
         funding = indicators.get("funding_rate") if funding_rate is None else funding_rate

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ai_backtrader.checks import Faults
-from ai_backtrader.leverage.reading import parse_regime, read_indicators, trend_support
+from ai_backtrader.leverage.reading import read_indicators, trend_support
 from ai_backtrader.leverage.settings import LeverageSettings
 from ai_backtrader.values import Direction, Regime
 
@@ -95,7 +95,7 @@ class VolatilityTargetPolicy:
                 direction=Direction.FLAT, leverage=1.0, confidence=0.5, reason="no volatility is known"
             )
         leverage = min(max(settings.target_volatility / volatility, 1e-9), settings.max_leverage)
-        lean, strength = trend_support(reading, parse_regime(regime))
+        lean, strength = trend_support(reading, Regime.parse(regime))
         direction = Direction.FLAT
         if abs(lean) >= 0.25:
             direction = Direction.LONG if lean > 0.0 else Direction.SHORT

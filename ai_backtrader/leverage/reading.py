@@ -6,11 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from ai_backtrader.errors import SettingsError
 from ai_backtrader.market import NEUTRAL_VALUES
 from ai_backtrader.values import Regime
 
-__all__ = ["RANGE_PER_SIGMA", "Reading", "parse_regime", "read_indicators", "trend_support"]
+__all__ = ["RANGE_PER_SIGMA", "Reading", "read_indicators", "trend_support"]
 
 # Expected range of a Brownian bar in units of its standard deviation, sqrt(8/pi) (Feller 1951; Parkinson 1980).
 RANGE_PER_SIGMA = math.sqrt(8.0 / math.pi)
@@ -140,20 +139,3 @@ def trend_support(reading: Reading, regime: Regime | None) -> tuple[float, float
     by_adx = min(max((reading.adx - 15.0) / 20.0, 0.0), 1.0)
     by_path = min(max((reading.trend_strength - 0.2) / 0.3, 0.0), 1.0)
     return min(max(lean, -1.0), 1.0), (by_adx + by_path) / 2.0
-
-
-def parse_regime(regime: Regime | str | None) -> Regime | None:
-    """Regime from its label; None stays None.
-
-    Raises
-    ------
-    SettingsError
-        If the text is no regime.
-    """
-    if regime is None or isinstance(regime, Regime):
-        return regime
-    try:
-        return Regime(regime)
-    except ValueError:
-        labels = ", ".join(label.value for label in Regime)
-        raise SettingsError("regime", [f"must be one of {labels} or None, got {regime!r}"]) from None

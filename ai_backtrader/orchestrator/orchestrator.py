@@ -17,7 +17,7 @@ from ai_backtrader.market.margin import MaintenanceTiers
 from ai_backtrader.orchestrator.combine import describe, score_of
 from ai_backtrader.orchestrator.poll import Ballot, Sources, poll, wish_of
 from ai_backtrader.orchestrator.ports import AdvicePort, OnlinePort, PositionSizer, TradeListener, VotePort
-from ai_backtrader.orchestrator.question import atr_of, check_question, flag_of, parse_regime, stop_obstacle
+from ai_backtrader.orchestrator.question import atr_of, check_question, flag_of, stop_obstacle
 from ai_backtrader.orchestrator.settings import OrchestratorSettings
 from ai_backtrader.orchestrator.technical import TechnicalSource, technical_pulls
 from ai_backtrader.orchestrator.trades import direction_of
@@ -151,7 +151,7 @@ class Orchestrator:
             at=at,
             indicators=MappingProxyType(indicators),  # a view: no source changes what the next one sees
             current_price=current_price,
-            regime=parse_regime(regime),
+            regime=Regime.parse(regime),
             high_volatility=flag_of(indicators) if high_volatility is None else high_volatility,
             position=position,
             portfolio_value=portfolio_value,
@@ -341,7 +341,7 @@ size, commission, funding, hold_bars, opened_at, closed_at, liquidated
             hold_duration_mins=hold_duration_mins,
             opened_at=opened_at,
             closed_at=closed_at,
-            regime=parse_regime(regime),
+            regime=Regime.parse(regime),
             indicators_at_entry=indicators_at_entry,
             liquidated=liquidated,
         )

@@ -6,11 +6,10 @@ import math
 from collections.abc import Mapping
 
 from ai_backtrader.checks import Faults
-from ai_backtrader.errors import SettingsError
 from ai_backtrader.orchestrator.values import Context
-from ai_backtrader.values import Action, Regime
+from ai_backtrader.values import Action
 
-__all__ = ["atr_of", "check_question", "flag_of", "parse_regime", "stop_obstacle"]
+__all__ = ["atr_of", "check_question", "flag_of", "stop_obstacle"]
 
 
 def check_question(price: float, equity: float, position: float, base_confidence: float | None) -> None:
@@ -33,17 +32,6 @@ def check_question(price: float, equity: float, position: float, base_confidence
     if base_confidence is not None:
         faults.number("base_confidence", base_confidence, low=0.0, high=1.0)
     faults.raise_if_any()
-
-
-def parse_regime(regime: Regime | str | None) -> Regime | None:
-    """Regime from its label; None stays None; another text raises SettingsError."""
-    if regime is None or isinstance(regime, Regime):
-        return regime
-    try:
-        return Regime(regime)
-    except ValueError:
-        labels = ", ".join(label.value for label in Regime)
-        raise SettingsError("regime", [f"must be one of {labels} or None, got {regime!r}"]) from None
 
 
 def flag_of(indicators: Mapping[str, float]) -> bool | None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any
 
 from ai_backtrader.checks import Faults
 from ai_backtrader.orchestrator.values import SOURCES
+from ai_backtrader.values import FrozenMapping
 
 __all__ = ["OrchestratorSettings"]
 
-_WEIGHTS: Mapping[str, float] = MappingProxyType(
+_WEIGHTS: Mapping[str, float] = FrozenMapping(
     {"technical": 0.30, "rl": 0.25, "evolved": 0.20, "online": 0.15, "llm": 0.10}
 )
 
@@ -73,11 +72,4 @@ class OrchestratorSettings:
         for name in ("advice_may_raise_risk", "strict"):
             faults.one_of(name, getattr(self, name), (True, False))
         faults.raise_if_any()
-        object.__setattr__(self, "weights", MappingProxyType({name: float(w) for name, w in self.weights.items()}))
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A mapping proxy does not pickle; worker processes get settings.
-        return self.__dict__ | {"weights": dict(self.weights)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, weights=MappingProxyType(state["weights"]))
+        object.__setattr__(self, "weights", FrozenMapping({name: float(w) for name, w in self.weights.items()}))

@@ -6,11 +6,9 @@ import datetime as dt
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any
 
 from ai_backtrader.checks import Faults
-from ai_backtrader.values import Action, LeverageDecision, Regime
+from ai_backtrader.values import Action, FrozenMapping, LeverageDecision, Regime
 
 __all__ = ["SOURCES", "Abstention", "Adjustment", "Advice", "Context", "Decision", "Vote"]
 
@@ -204,17 +202,10 @@ class Decision:
     take_profit: float | None
     reasoning: str
     votes: tuple[Vote | Abstention, ...]
-    breakdown: Mapping[str, float] = field(default_factory=dict)
+    breakdown: Mapping[str, float] = field(default_factory=FrozenMapping)
     vetoed_by: str | None = None
     warnings: tuple[str, ...] = ()
     sizing: LeverageDecision | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "breakdown", MappingProxyType(dict(self.breakdown)))
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A mapping proxy does not pickle; worker processes send decisions back.
-        return self.__dict__ | {"breakdown": dict(self.breakdown)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, breakdown=MappingProxyType(state["breakdown"]))
+        object.__setattr__(self, "breakdown", FrozenMapping(self.breakdown))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 
 from ai_backtrader.checks import Faults
 from ai_backtrader.errors import AIBacktraderError, DataError, SettingsError
-from ai_backtrader.values import Action, Direction, Regime
+from ai_backtrader.events import TradeClosed
+from ai_backtrader.values import Action, Direction, FrozenMapping, Regime
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,44 @@ def test_what_is_in_order_raises_nothing() -> None:
     faults.whole("bars", np.int64(3), low=1)
     faults.one_of("mode", "a", ("a", "b"))
     faults.raise_if_any()
+
+
+def test_labels_of_regimes_are_understood_and_others_refused() -> None:
+    assert Regime.parse("Strong_Bull") is Regime.STRONG_BULL
+    assert Regime.parse(None) is None
+    assert Regime.parse(Regime.BEAR) is Regime.BEAR
+    with pytest.raises(SettingsError, match="must be one of strong_bull"):
+        Regime.parse("sunny")
+
+
+def test_a_frozen_mapping_cannot_be_changed_and_pickles() -> None:
+    frozen = FrozenMapping({"a": 1.0})
+    for change in (
+        lambda: frozen.__setitem__("b", 2.0),
+        lambda: frozen.__delitem__("a"),
+        lambda: frozen.update({"b": 2.0}),
+        frozen.clear,
+        frozen.popitem,
+    ):
+        with pytest.raises(TypeError, match="cannot be changed"):
+            change()
+    back = pickle.loads(pickle.dumps(frozen))  # noqa: S301  # our own bytes
+    assert back == {"a": 1.0}
+    assert isinstance(back, FrozenMapping)
+
+
+def test_events_and_decisions_survive_the_way_between_processes() -> None:
+    trade = TradeClosed(
+        symbol="X",
+        strategy_id="s",
+        direction=Direction.LONG,
+        entry_price=1.0,
+        exit_price=2.0,
+        pnl_pct=1.0,
+        indicators_at_entry={"rsi": 50.0},
+    )
+    assert pickle.loads(pickle.dumps(trade)) == trade  # noqa: S301
+    assert copy.deepcopy(trade) == trade
 
 
 def test_errors_survive_the_way_between_processes() -> None:
