@@ -183,7 +183,7 @@ def test_whatever_comes_in_valid_data_or_a_data_error_comes_out(
         data = MarketData.from_frame(source.iloc[rows], symbol="X", repair=repair)
     except DataError:
         return
-    assert (np.diff(data.times) > np.timedelta64(0)).all()
+    assert (np.diff(data.times) > np.timedelta64(0, "ns")).all()
     for name in ("", "mark_"):
         open_, high, low, close = (getattr(data, name + part) for part in ("open", "high", "low", "close"))
         assert np.isfinite([open_, high, low, close]).all()
