@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from backtrader.order import Order
 
 from ai_backtrader.brokers.liquidating import Liquidating
@@ -153,8 +155,9 @@ class LeverageBroker(Liquidating):
         They fill at the open, before what waits for a price inside the bar: Backtrader would fill an older stop first,
         and then the market order that was to close the same position.
         """
-        for order in [order for order in self.pending if order.exectype == Order.Market and order.active()]:
-            if order.alive() and not self._is_plain(order, target_of(order.data)):
+        first = [order for order in self.pending if self._is_margined_market(order)]
+        for order in first:
+            if order.alive():
                 self._retry(order)
         self.pending.append(None)
         while True:
@@ -165,7 +168,7 @@ class LeverageBroker(Liquidating):
                 self.notify(order)
                 self._ococheck(order)
                 self._bracketize(order, cancel=True)
-            elif not order.active():
+            elif not order.active() or order in first:
                 self.pending.append(order)
             else:
                 self._try_exec(order)
@@ -183,6 +186,9 @@ class LeverageBroker(Liquidating):
             if order.alive() and order in self.pending:
                 self._retry(order)
         self._late.clear()
+
+    def _is_margined_market(self, order: Any) -> bool:
+        return order.exectype == Order.Market and order.active() and not self._is_plain(order, target_of(order.data))
 
     def _retry(self, order: Any) -> None:
         """Try to execute an order outside the pass over the queue; it keeps its place there if it is not done."""

@@ -73,7 +73,7 @@ class MarginState(bt.brokers.BackBroker):
     def start(self) -> None:
         """Begin a run (called by Cerebro)."""
         super().start()
-        # A feed among several may stand still while others move: whether its bar is new must be known before it is traded.
+        # One feed of several may stand still while others move: know whether its bar is new before it is traded.
         self._watched = [self._bar(data) for data in self.cerebro.datas] if len(self.cerebro.datas) > 1 else []
         for data in self.cerebro.datas:
             if self._ends(data) and self._clock(data).active:
