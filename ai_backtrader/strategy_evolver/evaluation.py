@@ -1,0 +1,90 @@
+"""Chromosomes on one feed: scores of many at once, compiled, here or elsewhere."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ai_backtrader.evidence import bar_returns
+from ai_backtrader.market import MarketData, compute_features, label_regimes
+from ai_backtrader.rules import StrategyChromosome, strategy_period
+from ai_backtrader.simulation import Simulator
+from ai_backtrader.strategy_evolver.executors import Map
+from ai_backtrader.strategy_evolver.fitness import Fitness, gene_count, worst_regime_sharpe
+
+__all__ = ["Evaluator", "score_chunk"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluator:
+    """The fast fitness: everything that decides a score besides the chromosome.
+
+    Attributes
+    ----------
+    data
+        The bars of the search.
+    fitness
+        How statistics become scores.
+    options
+        Keyword arguments of :class:`~ai_backtrader.simulation.Simulator`.
+    """
+
+    data: MarketData
+    fitness: Fitness
+    options: Mapping[str, Any]
+
+    @functools.cached_property
+    def simulator(self) -> Simulator:
+        """Made on first use, in whatever process that is."""
+        return Simulator(self.data, **self.options)
+
+    @functools.cached_property
+    def _trend(self) -> NDArray[np.int8]:
+        # The position that earns bar t was decided at t - 1.
+        labels = np.sign(label_regimes(compute_features(self.data)).labels)
+        return np.concatenate((labels[:1] * 0, labels[:-1])).astype(np.int8)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Workers make their own simulator: series are cheaper to compute than to send.
+        return {"data": self.data, "fitness": self.fitness, "options": dict(self.options)}
+
+    def scores(self, chromosomes: Sequence[StrategyChromosome], *, threads: int | None = 1) -> list[tuple[float, ...]]:
+        """Scores in the order of the chromosomes; NaN for one that never traded."""
+        statistics = self.simulator.run_many(chromosomes, threads=threads)
+        if self.fitness.worst_regime:
+            statistics["sharpe"] = [self._worst_regime(chromosome) for chromosome in chromosomes]
+        genes = [gene_count(chromosome) for chromosome in chromosomes]
+        return [tuple(row) for row in self.fitness.scores(statistics, genes).tolist()]
+
+    def _worst_regime(self, chromosome: StrategyChromosome) -> float:
+        if strategy_period(chromosome) > len(self.data):
+            return float("nan")
+        result = self.simulator.run(chromosome)
+        returns = np.nan_to_num(bar_returns(result.equity, start=result.start_cash))
+        return worst_regime_sharpe(returns, self._trend, bars_per_year=self.data.bars_per_year)
+
+    def scores_through(
+        self, apply: Map, chromosomes: Sequence[StrategyChromosome], *, chunks: int
+    ) -> list[tuple[float, ...]]:
+        """The same scores, computed wherever ``apply`` runs, in ``chunks`` parts."""
+        parts = np.array_split(np.arange(len(chromosomes)), min(max(chunks, 1), max(len(chromosomes), 1)))
+        items = [(self, [chromosomes[place] for place in part]) for part in parts if len(part)]
+        return [scores for part in apply(score_chunk, items) for scores in part]
+
+
+_KEPT: dict[str, Evaluator] = {}  # one feed in a worker process: its series are computed once, not once a task
+
+
+def score_chunk(work: tuple[Evaluator, list[StrategyChromosome]]) -> list[tuple[float, ...]]:
+    """Scores of one part of a population, in a worker process."""
+    evaluator, chromosomes = work
+    name = repr((evaluator.data.fingerprint, evaluator.fitness, sorted(evaluator.options.items(), key=str)))
+    if name not in _KEPT:
+        _KEPT.clear()
+        _KEPT[name] = evaluator
+    return _KEPT[name].scores(chromosomes)
