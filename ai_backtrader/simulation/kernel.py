@@ -3,7 +3,7 @@
 The order of things inside a bar is the broker's (see ``LeverageBroker``): funding, gap, judging of the orders sent at
 the last close, children, close, entry, liquidation, value at the close, then the rule's decision. A bar in which none
 of that can happen is *quiet*: it only moves the equity. Flat, the run jumps to the next entry signal; in a position it
-rides quiet bars up to the next touch of a level, exit signal or funding stamp.
+rides quiet bars up to the next touch of a level or exit signal.
 """
 
 from __future__ import annotations
@@ -83,7 +83,10 @@ def _rest(run: Any, start: int, stop: int, equity: Floats, cash: Floats) -> None
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _ride(run: Any, bars: Any, start: int, stop: int, shortcash: bool, equity: Floats, cash: Floats) -> int:
-    """Value quiet bars from ``start`` on; gives the first bar that is not quiet, at most ``stop``."""
+    """Value quiet bars from ``start`` on; gives the first bar that is not quiet, at most ``stop``.
+
+    Funding that free cash can pay leaves a bar quiet; what the margin must pay moves the liquidation price.
+    """
     size, entry, margin, free = run.size, run.entry_price, run.margin, run.cash
     margined, trail = run.margined, run.trail
     long = size > 0.0
@@ -103,6 +106,13 @@ def _ride(run: Any, bars: Any, start: int, stop: int, shortcash: bool, equity: F
         now = bars[bar]
         if now.low <= below or now.high >= above or now.mark_low <= mark_below or now.mark_high >= mark_above:
             break
+        if now.funding != 0.0:
+            amount = now.funding * size * now.mark_open
+            if margined and amount > max(0.0, free):
+                break
+            free -= amount
+            run.funding += amount
+            run.unbooked_funding += amount
         close = now.close
         gain = size * (close - entry)
         if margined:
@@ -135,6 +145,7 @@ def _ride(run: Any, bars: Any, start: int, stop: int, shortcash: bool, equity: F
     run.sum_returns += total
     run.sum_squares += squares
     run.bars_held += bar - start
+    run.cash = free
     if trailing:
         run.stop = below if long else above
     return bar
@@ -436,7 +447,6 @@ def _decide(run: Any, close: float, atr: float, rule: Any, long_entry: bool, sho
 def run_rule(
     run: Any,
     bars: Any,
-    funding_bits: Words,
     atr: Floats,
     rule: Any,
     long_words: Words,
@@ -454,8 +464,8 @@ def run_rule(
     ----------
     run
         Record of ``RUN_DTYPE``, anything in it; holds the statistics afterwards.
-    bars, funding_bits, atr
-        Bars of ``BAR_DTYPE``, where they charge funding, and the rule's ATR (read only where it sets stops or targets).
+    bars, atr
+        Bars of ``BAR_DTYPE``, and the rule's ATR (read only where it sets stops or targets).
     rule, settings
         Records of ``RULE_DTYPE`` and ``SETTINGS_DTYPE``.
     long_words, short_words
@@ -493,7 +503,7 @@ def run_rule(
             if bar == n:
                 break
         else:
-            # The next bar on which the rule or the clock may act; hold genes come true one by one.
+            # The next bar on which the rule may act; hold genes come true one by one.
             against = short_words if run.size > 0.0 else long_words
             stop = n
             row = 0
@@ -508,7 +518,6 @@ def run_rule(
                     break
                 first = ripe
                 row += 1
-            stop = next_set(funding_bits, funding_bits, start, stop)
             bar = _ride(run, bars, start, min(stop, n), shortcash, equity, cash)
             if bar == n:
                 break

@@ -28,7 +28,6 @@ def run_population(
     holds: NDArray[np.int64],
     atrs: Floats,
     bars: Any,
-    funding_bits: Words,
     settings: Any,
     fills: Any,
     equity: Floats,
@@ -49,8 +48,8 @@ def run_population(
         Rows of ``conditions`` and bars of the hold genes, of all rules one after the other.
     atrs
         Shape (periods, bars).
-    bars, funding_bits
-        ``BAR_DTYPE``, shape (bars,), and the bars at which funding falls due.
+    bars
+        ``BAR_DTYPE``, shape (bars,).
     settings
         Record of ``SETTINGS_DTYPE``.
     """
@@ -78,6 +77,6 @@ def run_population(
             combine(conditions, exit_rows, rule.exit_need - held, exit_words[held])
         ages = holds[rule.holds : rule.holds + rule.hold_genes]
         run_rule(
-            runs[i], bars, funding_bits, atrs[rule.atr], rule, long_words, short_words, exit_words, ages, settings,
+            runs[i], bars, atrs[rule.atr], rule, long_words, short_words, exit_words, ages, settings,
             fills, equity, cash,
         )  # fmt: skip

@@ -16,7 +16,6 @@ from ai_backtrader.errors import SettingsError
 from ai_backtrader.market import MarketData
 from ai_backtrader.market.margin import MaintenanceTiers
 from ai_backtrader.rules import SeriesBank, StrategyChromosome, strategy_period
-from ai_backtrader.rules.signal_kernels import pack
 from ai_backtrader.simulation.bars import bars_of
 from ai_backtrader.simulation.plan import Plan, plan_rules
 from ai_backtrader.simulation.population import run_population
@@ -80,7 +79,6 @@ class Simulator:
         self.data = data
         self.bank = SeriesBank(data) if bank is None else bank
         self._bars = bars_of(data, self.settings.funding)
-        self._funding_bits = pack(self._bars["funding"] != 0.0)
         self._record = self.settings.record()[0]
 
     def run(self, chromosome: StrategyChromosome) -> SimulationResult:
@@ -187,7 +185,7 @@ class Simulator:
     ) -> None:
         run_population(
             first, last, runs, plan.rules, plan.conditions, plan.genes, plan.holds, plan.atrs, self._bars,
-            self._funding_bits, self._record, fills, equity, cash,
+            self._record, fills, equity, cash,
         )  # fmt: skip
 
 
