@@ -177,7 +177,6 @@ class _Desk:
         return lambda: bool(left[0] > right)
 
 
-@functools.cache
 def compile_strategy(chromosome: StrategyChromosome) -> type[EvolvedStrategy]:
     """A ``bt.Strategy`` class of a chromosome, for ``cerebro.addstrategy`` and ``cerebro.optstrategy``.
 
@@ -193,6 +192,11 @@ def compile_strategy(chromosome: StrategyChromosome) -> type[EvolvedStrategy]:
         the numbers in them (see :class:`EvolvedStrategy`), validated when the strategy is made. Pickles to worker
         processes under fork, spawn and forkserver.
 
+    Raises
+    ------
+    SettingsError
+        If it is no chromosome.
+
     Notes
     -----
     Equal chromosomes give the same class. Backtrader keeps every class for ever: search with
@@ -203,9 +207,17 @@ def compile_strategy(chromosome: StrategyChromosome) -> type[EvolvedStrategy]:
     >>> from ai_backtrader.rules import Gene, Section
     >>> rules = StrategyChromosome(entry_long=Section((Gene(Series("rsi", (14,)), "<", 30.0),)))
     >>> strategy = compile_strategy(rules)
-    >>> strategy.__name__, strategy.params.long1_rsi_below
-    ('Evolved_…', 30.0)
+    >>> strategy.__name__.startswith("Evolved_"), strategy.params.long1_rsi_below
+    (True, 30.0)
     """
+    given: object = chromosome
+    if not isinstance(given, StrategyChromosome):
+        raise SettingsError("compile_strategy", [f"chromosome must be a StrategyChromosome, got {given!r}"])
+    return _compiled(chromosome)
+
+
+@functools.cache
+def _compiled(chromosome: StrategyChromosome) -> type[EvolvedStrategy]:
     body = {
         "__module__": __name__,
         "__doc__": chromosome.describe(),

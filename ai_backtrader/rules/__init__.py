@@ -1,11 +1,19 @@
 """Trading rules as values: genes, chromosomes, their JSON and text, their signals on arrays."""
 
 from ai_backtrader.rules.catalogue import CATALOGUE, Constants, Parameter, SeriesKind, Unit
-from ai_backtrader.rules.chromosome import SECTIONS, Required, StrategyChromosome
+from ai_backtrader.rules.chromosome import Required, StrategyChromosome
 from ai_backtrader.rules.encoding import MAX_JSON_BYTES, SCHEMA
 from ai_backtrader.rules.genes import MAX_HOLD_BARS, Gene, HoldGene, Operator, Series, nearest_series
 from ai_backtrader.rules.sampling import random_gene, random_hold, random_risk, random_section, random_series
-from ai_backtrader.rules.sections import MAX_GENES, RISK_LIMITS, RiskLimits, RiskParameters, Section, section_of
+from ai_backtrader.rules.sections import (
+    MAX_GENES,
+    RISK_LIMITS,
+    SECTIONS,
+    RiskLimits,
+    RiskParameters,
+    Section,
+    section_of,
+)
 from ai_backtrader.rules.signals import SeriesBank, gene_period, section_signal, strategy_period, unpack_words
 
 __all__ = [

@@ -13,12 +13,9 @@ from ai_backtrader.checks import Faults
 from ai_backtrader.rules import encoding
 from ai_backtrader.rules.genes import HoldGene, Series
 from ai_backtrader.rules.sampling import random_parts
-from ai_backtrader.rules.sections import RiskParameters, Section
+from ai_backtrader.rules.sections import SECTIONS, RiskParameters, Section
 
-__all__ = ["SECTIONS", "Required", "StrategyChromosome"]
-
-SECTIONS = ("entry_long", "entry_short", "exit", "filters")
-"""Names of the sections, in order."""
+__all__ = ["Required", "StrategyChromosome"]
 
 
 class Required(NamedTuple):

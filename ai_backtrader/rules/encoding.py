@@ -15,7 +15,7 @@ from ai_backtrader.checks import Faults
 from ai_backtrader.errors import SettingsError
 from ai_backtrader.rules.catalogue import CATALOGUE, Number
 from ai_backtrader.rules.genes import Gene, HoldGene, Series
-from ai_backtrader.rules.sections import MAX_GENES, RISK_NAMES, RiskParameters, Section
+from ai_backtrader.rules.sections import MAX_GENES, RISK_NAMES, SECTIONS, RiskParameters, Section
 
 __all__ = ["MAX_JSON_BYTES", "SCHEMA", "dump", "parse"]
 
@@ -27,7 +27,6 @@ MAX_JSON_BYTES = 65_536
 
 _MAX_DEPTH = 8  # a chromosome nests six deep
 _MAX_DIGITS = 40  # longer numbers are no parameters of ours, and slow to convert
-_SECTIONS = ("entry_long", "entry_short", "exit", "filters")
 
 
 def dump(sections: Mapping[str, Section], risk: RiskParameters) -> str:
@@ -65,8 +64,8 @@ def parse(text: str | bytes) -> tuple[dict[str, Section], RiskParameters]:
         _stop(faults, f"the document must be an object, got {_kind(document)}")
     if document.get("schema") != SCHEMA:
         _stop(faults, f"schema must be {SCHEMA!r}, got {_shown(document.get('schema'))}; this version reads no other")
-    _known_keys(faults, "the document", document, ("schema", "risk", *_SECTIONS))
-    sections = {name: _section(faults, name, document[name]) for name in _SECTIONS if name in document}
+    _known_keys(faults, "the document", document, ("schema", "risk", *SECTIONS))
+    sections = {name: _section(faults, name, document[name]) for name in SECTIONS if name in document}
     risk = _risk(faults, document.get("risk", {}))
     faults.raise_if_any()
     # Without faults every part was made.

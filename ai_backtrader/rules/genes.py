@@ -114,8 +114,16 @@ def _checked_params(kind: SeriesKind, params: object) -> tuple[Number, ...]:
 
 
 def nearest_series(name: str, params: Sequence[float]) -> Series:
-    """The valid series nearest to these parameters: held inside the ranges, rounded, fast made smaller than slow."""
-    kind = CATALOGUE[name]
+    """The valid series nearest to these parameters: held inside the ranges, rounded, fast made smaller than slow.
+
+    Raises
+    ------
+    SettingsError
+        If the name is unknown or the number of parameters is wrong.
+    """
+    kind = CATALOGUE.get(name)
+    if kind is None or len(params) != len(kind.parameters):
+        return Series(name, tuple(params))  # which says what is wrong
     values = [parameter.nearest(value) for parameter, value in zip(kind.parameters, params, strict=True)]
     if kind.ordered and not values[0] < values[1]:
         fast, slow = sorted(values[:2])

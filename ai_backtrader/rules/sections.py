@@ -9,7 +9,19 @@ from ai_backtrader.checks import Faults
 from ai_backtrader.rules.genes import Gene, HoldGene
 from ai_backtrader.rules.text import number_text
 
-__all__ = ["MAX_GENES", "RISK_LIMITS", "RiskLimits", "RiskParameters", "Section", "section_of"]
+__all__ = [
+    "MAX_GENES",
+    "RISK_LIMITS",
+    "RISK_NAMES",
+    "SECTIONS",
+    "RiskLimits",
+    "RiskParameters",
+    "Section",
+    "section_of",
+]
+
+SECTIONS = ("entry_long", "entry_short", "exit", "filters")
+"""Names of a chromosome's sections, in order."""
 
 MAX_GENES = 16
 """Most genes in one section."""
@@ -184,3 +196,4 @@ class RiskParameters:
 
 
 RISK_NAMES = tuple(item.name for item in fields(RiskParameters))
+"""Names of the risk parameters, in order."""

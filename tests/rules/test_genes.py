@@ -169,3 +169,7 @@ def test_the_nearest_series_is_valid_whatever_is_asked() -> None:
     assert nearest_series("macd_line", (50, 50, 9)).params == (50, 51, 9)
     assert nearest_series("macd_line", (26.4, 12.2, 9)).params == (12, 26, 9)
     assert nearest_series("bollinger_upper", (20.6, 2.04)).params == (21, 2.0)
+    with pytest.raises(SettingsError, match=r"name must be one of .*got 'supertrend'"):
+        nearest_series("supertrend", (10, 3.0))
+    with pytest.raises(SettingsError, match=r"params must be a tuple of .fast, slow, signal."):
+        nearest_series("macd_line", (12, 26))

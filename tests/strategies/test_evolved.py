@@ -236,6 +236,12 @@ def test_the_base_class_alone_has_no_rules(walk: Callable[..., MarketData]) -> N
         engine.run()
 
 
+@pytest.mark.parametrize("given", [None, "RSI(14) < 30", {"entry_long": []}])
+def test_only_chromosomes_are_compiled(given: Any) -> None:
+    with pytest.raises(SettingsError, match="chromosome must be a StrategyChromosome, got "):
+        compile_strategy(given)
+
+
 def test_a_sizer_takes_over_when_it_is_asked_to(walk: Callable[..., MarketData]) -> None:
     chromosome = StrategyChromosome(
         entry_long=Section((UP,)), entry_short=Section((DOWN,)), risk=RiskParameters(leverage=3.0)
