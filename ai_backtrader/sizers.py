@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import backtrader as bt
@@ -18,7 +18,29 @@ from ai_backtrader.values import Direction, LeverageDecision
 
 __all__ = ["AISizer"]
 
-_OPPOSITE = {BuyOrder: SellOrder, SellOrder: BuyOrder}
+# Arguments of Strategy.buy and sell after data and size, in their order.
+_FIELDS = (
+    "price",
+    "plimit",
+    "exectype",
+    "valid",
+    "tradeid",
+    "oco",
+    "trailamount",
+    "trailpercent",
+    "parent",
+    "transmit",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What the strategy wants with the order that is being sized, as far as it bears on the size."""
+
+    market: bool = True
+    price: float | None = None
+    oco: Any = None
+    parent: Any = None
 
 
 class AISizer(bt.Sizer):
@@ -26,19 +48,28 @@ class AISizer(bt.Sizer):
 
     Plug it into a strategy that exists: ``cerebro.addsizer(AISizer)``. The strategy keeps deciding *when* and *which
     way*; the leverage manager decides *how much* and, on a ``LeverageBroker``, *at which leverage*. It learns from the
-    trades that close (Kelly, which leverage worked), and it may refuse: on a ``LeverageBroker`` the order is rejected,
-    with the reason in ``order.info["reject_reason"]``; on another broker it is not sent. An entry refused for want of
-    an edge is followed on paper, until its stop or the strategy's next signal the other way, so that an edge which
-    comes back is seen.
+    trades that close (Kelly, which leverage worked), and it may refuse: the strategy then gets an order that is
+    rejected, with the reason in ``order.info["reject_reason"]``, never None, so that ``order.ref`` and ``buy_bracket``
+    go on working. An entry refused for want of an edge is followed on paper, until its stop or the strategy's next
+    signal the other way, so that an edge which comes back is seen.
 
-    An order is told apart by the position that will be there once the market orders already sent this bar are filled:
+    **What an order is.** Counted is what will be there once the orders already sent are filled, on the same feed:
 
-    - flat, or the same side: an entry; the whole position never exceeds the size the manager allows;
-    - the other side: an exit of that whole position (with ``reverse=True``: exit and a fresh position in one order).
+    - *entry*: flat, or on the side of the position. The whole position, with the market orders of this bar and the
+      entries that still rest (of an OCO group the largest), never exceeds what the manager allows; a limit or stop
+      entry is sized at its own price.
+    - *exit*: against the position; sized as the whole of it (with ``reverse=True``: exit and a fresh position in one
+      order). A limit or stop order against an entry that still rests is its exit. On a ``LeverageBroker`` exits are
+      ``reduce_only``: of two exits of one position the second finds nothing to do, instead of turning it around.
+    - *bracket child* (``parent=``): the size of its parent, also in brackets made by hand with ``transmit=False``.
 
-    Reached are ``buy()``, ``sell()``, ``buy_bracket()``, ``sell_bracket()`` without ``size`` and ``SignalStrategy``.
-    Never reached, because Backtrader does not ask a sizer there: orders with an explicit ``size``, ``close()``,
-    ``order_target_size/value/percent()`` and ``broker.buy()``.
+    **What reaches a sizer.** ``buy()``, ``sell()``, ``buy_bracket()``, ``sell_bracket()`` without ``size``, and
+    ``SignalStrategy``. Backtrader asks no sizer for ``buy(size=…)``, ``close()`` and
+    ``order_target_size/value/percent()``: these keep their size. Those that open are counted as ``bypassed`` in the
+    analysis, are part of the exposure that later entries are sized against, and are unlevered unless the broker has a
+    leverage of its own; with ``levered_bypass=True`` a ``LeverageBroker`` margins them at the leverage that the manager
+    recommends at that moment. (Targets in value or percent are whole units on a broker without margin: zero bitcoins;
+    ``LeverageBroker(margin_always=True)`` makes them exact.) ``broker.buy()`` is not seen before it is submitted.
 
     Params
     ------
@@ -54,6 +85,8 @@ class AISizer(bt.Sizer):
         Expected slippage per fill as a fraction of the price.
     reverse : bool, default False
         What an order against the position means: exit (False) or exit and turn around (True).
+    levered_bypass : bool, default False
+        Whether a ``LeverageBroker`` margins opening orders that bring their own size at the manager's leverage.
     settings : LeverageSettings or None
         All other settings of the manager; the params above override it.
     manager : LeverageManager or None
@@ -67,6 +100,7 @@ class AISizer(bt.Sizer):
         ("confidence", 0.6),
         ("slippage", 0.0),
         ("reverse", False),
+        ("levered_bypass", False),
         ("settings", None),
         ("manager", None),
     )
@@ -75,7 +109,11 @@ class AISizer(bt.Sizer):
         """Take a strategy: Backtrader calls this once the strategy exists."""
         super().set(strategy, broker)
         self._levered = isinstance(broker, LeverageBroker)
-        self._in_bracket = False
+        self._asked = _Asked()
+        self._is_exit = False
+        self._sent: dict[int, Any] = {}
+        self._groups: dict[int, int] = {}  # order ref -> ref that stands for its OCO group
+        self.bypassed = 0
         self._papers: dict[Any, PaperTrade] = {}
         self._peak = -math.inf
         self._recorder = TradeRecorder(broker, type(strategy).__name__)
@@ -85,8 +123,8 @@ class AISizer(bt.Sizer):
         self.decisions: list[LeverageDecision] = []
         strategy._addanalyzer(_Follower, _name="aisizer", sizer=self)
         self._features = {data: FeatureRows(data, preloaded=strategy.env._dopreload) for data in strategy.datas}
-        if not self._levered:
-            self._guard_brackets(strategy)
+        strategy.buy = _Sender(self, strategy.buy, True)
+        strategy.sell = _Sender(self, strategy.sell, False)
 
     def _settings(self) -> LeverageSettings:
         settings = LeverageSettings() if self.p.settings is None else self.p.settings
@@ -98,6 +136,7 @@ class AISizer(bt.Sizer):
     def on_bar(self) -> None:
         """Take the account's peak and follow paper trades at the end of a bar."""
         self._peak = max(self._peak, self.broker.getvalue())
+        self._sent = {ref: order for ref, order in self._sent.items() if order.alive()}
         for data, features in self._features.items():
             if len(data):
                 features.advance()
@@ -119,39 +158,132 @@ class AISizer(bt.Sizer):
 
     # ------------------------------------------------------------------------------------------------ sizing
 
+    def send(self, send: Callable[..., Any], isbuy: bool, data: Any, size: float | None, fields: dict[str, Any]) -> Any:
+        """Send an order of the strategy; called in place of its ``buy`` and ``sell``."""
+        feed = self.strategy.data if data is None else data
+        feed = self.strategy.getdatabyname(feed) if isinstance(feed, str) else feed
+        if size is not None:
+            if fields.get("parent") is None:
+                self._note_bypass(feed, isbuy, size, fields)
+        else:
+            self._asked = _Asked(
+                market=fields.get("exectype") in (None, bt.Order.Market),
+                price=fields.get("price"),
+                oco=fields.get("oco"),
+                parent=fields.get("parent"),
+            )
+            self._is_exit = False
+            try:
+                size = self.strategy.getsizing(feed, isbuy=isbuy)
+            finally:
+                self._asked = _Asked()
+            if not size:
+                return self._rejected(feed, isbuy)
+            if self._is_exit and self._levered:
+                fields = {"reduce_only": True, **fields}
+        order = send(data=feed, size=size, **fields)
+        if order is not None:
+            self._sent[order.ref] = order
+            if fields.get("oco") is not None:
+                other = fields["oco"].ref
+                self._groups[order.ref] = self._groups.setdefault(other, other)
+        return order
+
+    def _note_bypass(self, data: Any, isbuy: bool, size: float, fields: dict[str, Any]) -> None:
+        held = self._position_to_come(data)
+        if held and (held > 0.0) != isbuy and abs(size) <= abs(held):
+            return  # an exit
+        self.bypassed += 1
+        if not (self._levered and self.p.levered_bypass) or fields.get("leverage") is not None:
+            return
+        features = self._features[data]
+        features.advance()
+        if features.ready:
+            decision = self._decide(self.broker.getcommissioninfo(data), data, isbuy, data.close[0])
+            self.broker.prepare_leverage(data, decision.recommended_leverage)
+
     def _getsizing(self, comminfo: Any, cash: float, data: Any, isbuy: bool) -> float:
+        asked = self._asked
+        if asked.parent is not None:
+            return abs(float(asked.parent.created.size))
         held = self._position_to_come(data)
         against = held != 0.0 and (held > 0.0) != isbuy
         if data in self._papers and self._papers[data].direction is not (Direction.LONG if isbuy else Direction.SHORT):
             self._papers[data].leave()
         if against and not self.p.reverse:
-            return abs(held)
-        size = self._allowed(comminfo, cash, data, isbuy) - (0.0 if against else abs(held))
+            return self._exit(data, abs(held))
+        if not held and not asked.market and asked.oco is None:
+            entry = self._resting(data, not isbuy)
+            if entry:
+                return self._exit(data, entry)
+        taken = 0.0 if against else abs(held) + self._resting(data, isbuy)
+        size = self._allowed(comminfo, cash, data, isbuy, taken)
         if size > 0.0:
             return size + (abs(held) if against else 0.0)
         if against:
-            return abs(held)
+            return self._exit(data, abs(held))
         return self._veto(data)
+
+    def _exit(self, data: Any, size: float) -> float:
+        # A plain position has no margin account for a reduce-only order to reduce.
+        plain = self._levered and self.broker.getposition(data).size and self.broker.bankruptcy_price(data) is None
+        self._is_exit = not plain
+        return size
+
+    def _open_orders(self, data: Any) -> Iterable[Any]:
+        """Live orders on a feed that are not bracket children, also those that wait for ``transmit``."""
+        queues = (getattr(self.broker, "submitted", ()), getattr(self.broker, "pending", ()), self._sent.values())
+        orders = {order.ref: order for queue in queues for order in queue if order is not None}
+        return [order for order in orders.values() if order.data is data and order.p.parent is None and order.alive()]
 
     def _position_to_come(self, data: Any) -> float:
         """Signed units once the market orders already sent are filled."""
         size = self.broker.getposition(data).size
-        for order in (*self.broker.submitted, *self.broker.pending):
-            waits = order is not None and order.data is data and order.alive()
-            if waits and order.exectype == bt.Order.Market and order.p.parent is None:
+        for order in self._open_orders(data):
+            if order.exectype == bt.Order.Market:
                 size += order.executed.remsize
         return float(size)
 
-    def _allowed(self, comminfo: Any, cash: float, data: Any, isbuy: bool) -> float:
-        """Units that the whole position may have; prepares the leverage of the order."""
+    def _resting(self, data: Any, isbuy: bool) -> float:
+        """Units of the limit and stop orders that rest on a side; of an OCO group the largest, not the asked one's."""
+        oco = self._asked.oco
+        own = None if oco is None else self._groups.get(oco.ref, oco.ref)
+        units: dict[int, float] = {}
+        for order in self._open_orders(data):
+            group = self._groups.get(order.ref, order.ref)
+            waits = order.exectype != bt.Order.Market and order.isbuy() == isbuy
+            if waits and group != own and not order.info.get("reduce_only"):
+                units[group] = max(units.get(group, 0.0), abs(order.executed.remsize))
+        return math.fsum(units.values())
+
+    def _allowed(self, comminfo: Any, cash: float, data: Any, isbuy: bool, taken: float) -> float:
+        """Units beyond those ``taken`` that the position may still get; prepares the leverage of the order."""
         features = self._features[data]
         features.advance()
         if not features.ready:
             return 0.0
-        price, equity, indicators = data.close[0], self.broker.getvalue(), features.indicators()
+        price = data.close[0] if self._asked.market or not self._asked.price else float(self._asked.price)
+        decision = self._decide(comminfo, data, isbuy, price)
+        self.decisions.append(decision)
         rate = float(comminfo.getcommission(1.0, price)) / price
-        decision = self.manager.calculate_optimal_leverage(
-            indicators=indicators,
+        if decision.position_size_pct <= 0.0 and decision.risk_metrics.get("kelly_fraction", 1.0) <= 0.0:
+            self._follow_on_paper(data, decision, rate + self.p.slippage, isbuy)
+        leverage = decision.recommended_leverage
+        if not self._levered:
+            leverage = min(leverage, float(comminfo.get_leverage()))
+        self._recorder.note(data, features.indicators(), features.regime)
+        # Margin of what is there already is not in the free cash: only what is new has to fit.
+        new = self.broker.getvalue() * decision.position_size_pct * leverage / price - taken
+        affordable = max(0.0, self._free_cash(cash)) / (1.0 / leverage + rate) / price
+        size = float(min(new, affordable))
+        if size > 0.0 and self._levered:
+            self.broker.prepare_leverage(data, leverage)
+        return size
+
+    def _decide(self, comminfo: Any, data: Any, isbuy: bool, price: float) -> LeverageDecision:
+        features, equity = self._features[data], self.broker.getvalue()
+        return self.manager.calculate_optimal_leverage(
+            indicators=features.indicators(),
             account_balance=equity,
             current_position={"margin_ratio": self.broker.margin_ratio(data)} if self._levered else None,
             risk_budget=self.p.risk_budget,
@@ -164,20 +296,9 @@ class AISizer(bt.Sizer):
                 "bars_per_year": features.bars_per_year,
             },
             tiers=self.broker.tiers_for(data) if self._levered else None,
-            fee_rate=rate,
+            fee_rate=float(comminfo.getcommission(1.0, price)) / price,
             slippage=self.p.slippage,
         )
-        self.decisions.append(decision)
-        if decision.position_size_pct <= 0.0 and decision.risk_metrics.get("kelly_fraction", 1.0) <= 0.0:
-            self._follow_on_paper(data, decision, rate + self.p.slippage, isbuy)
-        leverage = decision.recommended_leverage
-        if self._levered:
-            self.broker.prepare_leverage(data, leverage)
-        else:
-            leverage = min(leverage, float(comminfo.get_leverage()))
-        self._recorder.note(data, indicators, features.regime)
-        margin = min(equity * decision.position_size_pct, self._free_cash(cash) / (1.0 + rate * leverage))
-        return float(max(0.0, margin) * leverage / price)
 
     def _follow_on_paper(self, data: Any, decision: LeverageDecision, cost_rate: float, isbuy: bool) -> None:
         if data in self._papers:
@@ -199,19 +320,23 @@ class AISizer(bt.Sizer):
         )
 
     def _free_cash(self, cash: float) -> float:
-        """Cash that is left once the orders already sent this bar are filled at the close."""
-        held: dict[Any, float] = {}
-        for order in self.broker.submitted:
-            if order.p.parent is not None or not order.alive():
-                continue
-            size, feed = order.executed.remsize, order.data
-            before = held.get(feed, self.broker.getposition(feed).size)
-            closing = min(abs(before), abs(size)) if before * size < 0.0 else 0.0
-            if closing:
-                cash += closing / abs(before) * self._value_of(feed)
-            price = order.created.price or feed.close[0]
-            cash -= (abs(size) - closing) * price / self._leverage_of(order)
-            held[feed] = before + size
+        """Cash that is left once the orders already sent are filled, of an OCO group the first."""
+        for feed in self.strategy.datas:
+            held, counted = self.broker.getposition(feed).size, set()
+            for order in self._open_orders(feed):
+                group, size = self._groups.get(order.ref, order.ref), order.executed.remsize
+                if group in counted or order.info.get("reduce_only"):
+                    continue
+                counted.add(group)
+                closing = min(abs(held), abs(size)) if held * size < 0.0 else 0.0
+                if order.exectype == bt.Order.Market:
+                    if closing:
+                        cash += closing / abs(held) * self._value_of(feed)
+                    held += size
+                elif closing:
+                    continue  # an exit that rests: it brings cash, some day
+                price = order.created.price or feed.close[0]
+                cash -= (abs(size) - closing) * price / self._leverage_of(order)
         return cash
 
     def _value_of(self, data: Any) -> float:
@@ -231,44 +356,34 @@ class AISizer(bt.Sizer):
 
     def _veto(self, data: Any) -> float:
         """Refuse the order: rejected by the broker where it can, else not sent."""
-        reason = self.decisions[-1].reasoning if self.decisions else "the features are not ready yet"
         if self._levered:
-            self.broker.prepare_veto(data, f"AISizer: {reason}")
+            self.broker.prepare_veto(data, f"AISizer: {self._refusal()}")
             # More than a close that is on its way, or the broker would take the order for a reduction.
             return float(2.0 * abs(self.broker.getposition(data).size) + 1.0)
-        if self._in_bracket:
-            raise _Vetoed
         return 0.0
 
-    def _guard_brackets(self, strategy: Any) -> None:
-        """Have a vetoed bracket give three rejected orders: with a size of 0 Backtrader's own call crashes."""
-        for name, kind in (("buy_bracket", BuyOrder), ("sell_bracket", SellOrder)):
-            setattr(strategy, name, self._guarded(strategy, getattr(strategy, name), kind))
+    def _refusal(self) -> str:
+        return self.decisions[-1].reasoning if self.decisions else "the features are not ready yet"
 
-    def _guarded(self, strategy: Any, send: Callable[..., Any], kind: Any) -> Callable[..., Any]:
-        @functools.wraps(send)
-        def send_or_refuse(data: Any = None, *args: Any, **kwargs: Any) -> Any:
-            self._in_bracket = True
-            try:
-                return send(data, *args, **kwargs)
-            except _Vetoed:
-                feed = strategy.data if data is None else data
-                feed = strategy.getdatabyname(feed) if isinstance(feed, str) else feed
-                return [self._rejected(strategy, feed, side) for side in (kind, *[_OPPOSITE[kind]] * 2)]
-            finally:
-                self._in_bracket = False
-
-        return send_or_refuse
-
-    def _rejected(self, strategy: Any, data: Any, kind: Any) -> Any:
-        order = kind(owner=strategy, data=data, size=0.0, exectype=bt.Order.Market, simulated=True)
+    def _rejected(self, data: Any, isbuy: bool) -> Any:
+        """Order that the strategy gets where the broker cannot refuse: not sent, rejected, with the reason."""
+        kind = BuyOrder if isbuy else SellOrder
+        order = kind(owner=self.strategy, data=data, size=1.0, exectype=bt.Order.Market, simulated=True)
+        order.addinfo(reject_reason=f"AISizer: {self._refusal()}")
         order.reject(self.broker)
         self.broker.notify(order)
         return order
 
 
-class _Vetoed(Exception):  # noqa: N818  # no error: it only leaves Backtrader's buy_bracket
-    """The sizer refuses the bracket that is being sent."""
+class _Sender:
+    """``buy`` or ``sell`` of a strategy that goes through its sizer."""
+
+    def __init__(self, sizer: AISizer, send: Callable[..., Any], isbuy: bool) -> None:
+        self._sizer, self._send, self._isbuy = sizer, send, isbuy
+
+    def __call__(self, data: Any = None, size: float | None = None, *args: Any, **kwargs: Any) -> Any:
+        fields = dict(zip(_FIELDS, args, strict=False)) | kwargs
+        return self._sizer.send(self._send, self._isbuy, data, size, fields)
 
 
 class _Follower(bt.Analyzer):
@@ -289,12 +404,13 @@ class _Follower(bt.Analyzer):
         self.p.sizer.on_trade(trade)
 
     def get_analysis(self) -> dict[str, Any]:
-        """How many orders were sized and refused, and what the manager learned."""
+        """How many orders were sized, refused, opened past the sizer, and what the manager learned."""
         decisions = self.p.sizer.decisions
         refused = sum(decision.position_size_pct <= 0.0 for decision in decisions)
         return {
             "asked": len(decisions),
             "refused": refused,
+            "bypassed": self.p.sizer.bypassed,
             "kelly": dataclasses.asdict(self.p.sizer.manager.kelly),
             "experience": [dataclasses.asdict(row) for row in self.p.sizer.manager.experience_table()],
         }
