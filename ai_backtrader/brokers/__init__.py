@@ -4,6 +4,18 @@ from ai_backtrader.brokers.closed_trades import TradeRecorder
 from ai_backtrader.brokers.instruments import Instrument
 from ai_backtrader.brokers.leverage_broker import LeverageBroker
 from ai_backtrader.brokers.paper import PaperTrade
+from ai_backtrader.brokers.presets import FX_MAJOR, FX_MINOR, US_STOCKS, CarryScheme, MarginPreset
 from ai_backtrader.brokers.records import Liquidation
 
-__all__ = ["Instrument", "LeverageBroker", "Liquidation", "PaperTrade", "TradeRecorder"]
+__all__ = [
+    "FX_MAJOR",
+    "FX_MINOR",
+    "US_STOCKS",
+    "CarryScheme",
+    "Instrument",
+    "LeverageBroker",
+    "Liquidation",
+    "MarginPreset",
+    "PaperTrade",
+    "TradeRecorder",
+]

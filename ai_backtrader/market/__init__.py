@@ -15,6 +15,7 @@ from ai_backtrader.market.features import (
 from ai_backtrader.market.margin import MaintenanceTiers, bankruptcy_price, liquidation_price
 from ai_backtrader.market.regimes import REGIME_CODES, Regimes, RegimeSettings, RegimeTracker, label_regimes
 from ai_backtrader.market.report import DataReport
+from ai_backtrader.market.tier_tables import TierTable, load_tiers, tier_tables
 
 __all__ = [
     "MARKET_FEATURES",
@@ -30,10 +31,13 @@ __all__ = [
     "RegimeSettings",
     "RegimeTracker",
     "Regimes",
+    "TierTable",
     "bankruptcy_price",
     "compute_features",
     "feature_vector",
     "indicators",
     "label_regimes",
     "liquidation_price",
+    "load_tiers",
+    "tier_tables",
 ]

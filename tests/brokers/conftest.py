@@ -128,7 +128,7 @@ def _feed(
     **extra: Any,
 ) -> ArrayFeed:
     if isinstance(rows, Mapping):
-        columns = {name: np.asarray(values, dtype=float) for name, values in rows.items()}
+        columns = {name: values if name == "index" else np.asarray(values, float) for name, values in rows.items()}
     else:
         prices = np.asarray(rows, dtype=float)
         columns = dict(zip(("open", "high", "low", "close"), prices.T, strict=True))
