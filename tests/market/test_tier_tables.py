@@ -45,7 +45,7 @@ ANSWER: list[dict[str, Any]] = [
     {
         "symbol": "XUSDT",
         "brackets": [
-            {"initialLeverage": "10", "notionalCap": "1e6", "notionalFloor": 5000, "maintMarginRatio": 0.05, "cum": 200},
+            {"initialLeverage": "10", "notionalCap": "1e6", "notionalFloor": 5e3, "maintMarginRatio": 0.05, "cum": 200},
             {"initialLeverage": 50, "notionalCap": 5000, "notionalFloor": 0, "maintMarginRatio": "0.01", "cum": 0},
         ],
     },
