@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import math
@@ -205,7 +206,7 @@ def _number(value: float | None) -> float:
 
 
 def _generation_document(generation: Generation) -> dict[str, Any]:
-    document = dict(generation.__getstate__())
+    document = dataclasses.asdict(generation)
     return {**document, "best": _finite(generation.best), "median": _finite(generation.median)}
 
 

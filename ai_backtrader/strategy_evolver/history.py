@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any
+
+from ai_backtrader.values import FrozenMapping
 
 __all__ = ["Generation"]
 
@@ -41,15 +41,7 @@ class Generation:
     evaluations: int
     evaluated: int
     immigrants: int
-    failures: Mapping[str, int] = field(default_factory=dict)
+    failures: Mapping[str, int] = field(default_factory=FrozenMapping)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "failures", MappingProxyType(dict(self.failures)))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "failures": dict(self.failures)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
-        object.__setattr__(self, "failures", MappingProxyType(dict(self.failures)))
+        object.__setattr__(self, "failures", FrozenMapping(self.failures))

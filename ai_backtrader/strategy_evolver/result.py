@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 from ai_backtrader.errors import AIBacktraderError
@@ -12,6 +11,7 @@ from ai_backtrader.rules import StrategyChromosome
 from ai_backtrader.strategy_evolver.exam import Exam
 from ai_backtrader.strategy_evolver.history import Generation
 from ai_backtrader.strategy_evolver.segments import Borders, Figures
+from ai_backtrader.values import FrozenMapping
 
 __all__ = ["Champion", "EvolutionResult", "Proof"]
 
@@ -108,10 +108,10 @@ class EvolutionResult:
     borders: Borders
     alpha: float
     examinations: int
-    run: Mapping[str, Any] = field(default_factory=dict)
+    run: Mapping[str, Any] = field(default_factory=FrozenMapping)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "run", MappingProxyType(dict(self.run)))
+        object.__setattr__(self, "run", FrozenMapping(self.run))
 
     @property
     def best(self) -> Champion:

@@ -66,9 +66,9 @@ def crowding_distance(scores: Floats) -> Floats:
     for column in scores.T:
         order = np.argsort(column, kind="stable")
         ranked = column[order]
-        span = ranked[-1] - ranked[0]
-        if not np.isfinite(span) or span <= 0.0:  # all equal, or failures among them
+        if ranked[0] == ranked[-1] or not np.isfinite(ranked[[0, -1]]).all():  # all equal, or failures among them
             continue
+        span = ranked[-1] - ranked[0]
         distance[order[1:-1]] += (ranked[2:] - ranked[:-2]) / span
         distance[order[[0, -1]]] = np.inf
     return distance
