@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from ai_backtrader.engine import EngineSettings as EngineSettings
     from ai_backtrader.engine import get_ai_orchestrator as get_ai_orchestrator
     from ai_backtrader.engine import get_leverage_manager as get_leverage_manager
+    from ai_backtrader.engine import get_strategy_evolver as get_strategy_evolver
     from ai_backtrader.engine import initialize_ai_orchestrator as initialize_ai_orchestrator
     from ai_backtrader.engine import reset_engine as reset_engine
     from ai_backtrader.market import MarketData as MarketData
+    from ai_backtrader.rules import StrategyChromosome as StrategyChromosome
 
 __version__ = "0.1.0"
 
@@ -25,8 +27,10 @@ _ROOM_OF = {
     "Engine": "ai_backtrader.engine",
     "EngineSettings": "ai_backtrader.engine",
     "MarketData": "ai_backtrader.market",
+    "StrategyChromosome": "ai_backtrader.rules",
     "get_ai_orchestrator": "ai_backtrader.engine",
     "get_leverage_manager": "ai_backtrader.engine",
+    "get_strategy_evolver": "ai_backtrader.engine",
     "initialize_ai_orchestrator": "ai_backtrader.engine",
     "reset_engine": "ai_backtrader.engine",
 }
@@ -35,9 +39,11 @@ __all__ = [
     "Engine",
     "EngineSettings",
     "MarketData",
+    "StrategyChromosome",
     "__version__",
     "get_ai_orchestrator",
     "get_leverage_manager",
+    "get_strategy_evolver",
     "initialize_ai_orchestrator",
     "reset_engine",
 ]

@@ -14,12 +14,14 @@ from ai_backtrader.checks import Faults
 from ai_backtrader.events import ForgetfulJournal, Journal
 from ai_backtrader.leverage import LeverageManager, LeverageSettings
 from ai_backtrader.orchestrator import AdvicePort, Orchestrator, OrchestratorSettings
+from ai_backtrader.strategy_evolver import EvolverSettings, StrategyEvolver
 
 __all__ = [
     "Engine",
     "EngineSettings",
     "get_ai_orchestrator",
     "get_leverage_manager",
+    "get_strategy_evolver",
     "initialize_ai_orchestrator",
     "reset_engine",
 ]
@@ -33,18 +35,21 @@ class EngineSettings:
     ----------
     seed
         Source of every random choice; the same seed and the same data give the same answer.
-    leverage, orchestrator
+    leverage, orchestrator, evolver
         Settings of the systems.
     """
 
     seed: int = 0
     leverage: LeverageSettings = field(default_factory=LeverageSettings)
     orchestrator: OrchestratorSettings = field(default_factory=OrchestratorSettings)
+    evolver: EvolverSettings = field(default_factory=EvolverSettings)
 
     def __post_init__(self) -> None:
         faults = Faults("EngineSettings")
         faults.whole("seed", self.seed, low=0)
-        for name, kind in (("leverage", LeverageSettings), ("orchestrator", OrchestratorSettings)):
+        for name, kind in (
+            ("leverage", LeverageSettings), ("orchestrator", OrchestratorSettings), ("evolver", EvolverSettings),
+        ):  # fmt: skip
             if not isinstance(getattr(self, name), kind):
                 faults.add(f"{name} must be {kind.__name__}, got {getattr(self, name)!r}")
         faults.raise_if_any()
@@ -73,6 +78,7 @@ class Engine:
         self.settings = EngineSettings() if settings is None else settings
         self.journal: Journal = ForgetfulJournal() if journal is None else journal
         self.leverage_manager = LeverageManager(self.settings.leverage)
+        self.evolver = StrategyEvolver(self.settings.evolver, seed=self.settings.seed)
         self.orchestrator = Orchestrator(
             self.settings.orchestrator,
             sizer=self.leverage_manager,
@@ -108,6 +114,11 @@ def reset_engine(
 def get_leverage_manager() -> LeverageManager:
     """Leverage manager of the default engine."""
     return _default_engine().leverage_manager
+
+
+def get_strategy_evolver() -> StrategyEvolver:
+    """Strategy evolver of the default engine."""
+    return _default_engine().evolver
 
 
 def get_ai_orchestrator() -> Orchestrator:
