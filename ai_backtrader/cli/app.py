@@ -144,6 +144,62 @@ def audit(
         raise typer.Exit(3)
 
 
+@app.command()
+def evolve(
+    data: DataFile,
+    generations: Annotated[int, typer.Option(help="Generations to breed.")] = 20,
+    population: Annotated[int, typer.Option(help="Strategies alive.")] = 50,
+    champions: Annotated[int, typer.Option(help="Most champions to select and examine.")] = 5,
+    symbol: Symbol = None,
+    repair: Repair = None,
+    cash: Cash = 10_000.0,
+    commission: Commission = None,
+    slippage: Slippage = 0.0,
+    max_leverage: MaxLeverage = 1.0,
+    maintenance_rate: MaintenanceRate = 0.005,
+    liquidation_fee: LiquidationFee = 0.0,
+    funding: Funding = None,
+    min_trades: Annotated[int, typer.Option(help="Fewer trades in the search are discounted.")] = 30,
+    worst_regime: Annotated[bool, typer.Option(help="Judge by the worst of bull, sideways and bear markets.")] = False,
+    seed: Seed = 0,
+    jobs: Annotated[int, typer.Option(help="Threads; the outcome is the same.")] = 1,
+    checkpoint: Annotated[Path | None, typer.Option(help="Keep the search in this file, each generation.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+    export: Annotated[Path | None, typer.Option(help="Write the best as a plain Backtrader file.")] = None,
+    as_json: AsJson = False,
+    plot: Plot = None,
+    quiet: Quiet = False,
+) -> None:
+    """Search strategies, select them on bars the search has not seen, examine them once on sealed ones."""
+    from ai_backtrader.cli.evolve import Interrupted, export_best, run_evolve
+    from ai_backtrader.market import MaintenanceTiers
+    from ai_backtrader.reports.evolution import evolution_table, save_evolution_plot
+    from ai_backtrader.strategy_evolver import Fitness
+
+    broker = {
+        "cash": cash, "commission": 0.0005 if commission is None else commission, "slippage": slippage,
+        "tiers": MaintenanceTiers.flat(maintenance_rate), "liquidation_fee": liquidation_fee, "funding": funding,
+    }  # fmt: skip
+    try:
+        result = run_evolve(
+            _load(data, symbol, repair), broker=broker, n_generations=generations, population=population,
+            champions=champions, max_leverage=max_leverage, seed=seed, jobs=jobs, checkpoint=checkpoint, resume=resume,
+            fitness=Fitness(min_trades=min_trades, worst_regime=worst_regime), show=not (quiet or as_json),
+        )  # fmt: skip
+    except Interrupted as stopped:
+        Console(stderr=True).print(str(stopped), highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(130) from None
+    if as_json:
+        _print_json(result.to_dict())
+    else:
+        Console().print(evolution_table(result))
+    for path, save, word in ((plot, save_evolution_plot, "Picture"), (export, export_best, "Strategy")):
+        if path is not None:
+            save(result, path)
+            if not as_json:
+                Console().print(f"{word}: {path}", highlight=False)
+
+
 @data_app.command("check")
 def check_data(data: DataFile, symbol: Symbol = None, repair: Repair = None, as_json: AsJson = False) -> None:
     """Say whether a file can be traded, and what is odd about it."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ai_backtrader.errors import AIBacktraderError
@@ -145,3 +147,49 @@ class EvolutionResult:
         if not opened:
             return f"{sentence}: none gained in validation, the test stays sealed"
         return f"{sentence} after {self.evaluations:,} evaluations"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON values; undefined and infinite numbers become None."""
+        document = {
+            "verdict": self.verdict,
+            "passed": len(self.passed),
+            "champions": [_champion_document(champion) for champion in self.champions],
+            "evaluations": self.evaluations,
+            "scores_std": self.scores_std,
+            "examinations": self.examinations,
+            "alpha": self.alpha,
+            "borders": self.borders._asdict(),
+            "history": [
+                {**asdict(generation), "validation": score}
+                for generation, score in zip(self.history, self.validation_history, strict=True)
+            ],
+            "run": dict(self.run),
+        }
+        values: dict[str, Any] = _json_value(document)
+        return values
+
+
+def _champion_document(champion: Champion) -> dict[str, Any]:
+    chromosome = champion.chromosome
+    exam, proof = champion.exam, champion.proof
+    return {
+        "rules": chromosome.describe(),
+        "fingerprint": chromosome.fingerprint,
+        "chromosome": json.loads(chromosome.to_json()),
+        "passed": champion.passed,
+        "train_score": champion.train_score,
+        "validation_score": champion.validation_score,
+        "train": asdict(champion.train),
+        "validation": asdict(champion.validation),
+        "test": None if champion.test is None else asdict(champion.test),
+        "exam": None if exam is None else {**asdict(exam), "p_value": exam.p_value},
+        "proof": None if proof is None else {**asdict(proof), "equal": proof.equal},
+    }
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _json_value(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_value(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
