@@ -12,6 +12,7 @@ import backtrader as bt
 from backtrader.order import BuyOrder, SellOrder
 
 from ai_backtrader.brokers import LeverageBroker, PaperTrade, TradeRecorder
+from ai_backtrader.checks import Faults
 from ai_backtrader.datafeeds import FeatureRows
 from ai_backtrader.leverage import LeverageManager, LeverageSettings
 from ai_backtrader.values import Direction, LeverageDecision
@@ -41,6 +42,7 @@ class _Asked:
     price: float | None = None
     oco: Any = None
     parent: Any = None
+    linked: bool = False  # others will hang on it: it waits for their transmit
 
 
 class AISizer(bt.Sizer):
@@ -49,9 +51,10 @@ class AISizer(bt.Sizer):
     Plug it into a strategy that exists: ``cerebro.addsizer(AISizer)``. The strategy keeps deciding *when* and *which
     way*; the leverage manager decides *how much* and, on a ``LeverageBroker``, *at which leverage*. It learns from the
     trades that close (Kelly, which leverage worked), and it may refuse: the strategy then gets an order that is
-    rejected, with the reason in ``order.info["reject_reason"]``, never None, so that ``order.ref`` and ``buy_bracket``
-    go on working. An entry refused for want of an edge is followed on paper, until its stop or the strategy's next
-    signal the other way, so that an edge which comes back is seen.
+    rejected, with the reason in ``order.info["reject_reason"]``, so that ``order.ref`` and ``buy_bracket`` go on
+    working (a strategy that only ever looks for ``Completed`` would wait forever: ``refusal="none"``). An entry refused
+    for want of an edge is followed on paper, until its stop or the strategy's next signal the other way, so that an
+    edge which comes back is seen.
 
     **What an order is.** Counted is what will be there once the orders already sent are filled, on the same feed:
 
@@ -85,6 +88,9 @@ class AISizer(bt.Sizer):
         Expected slippage per fill as a fraction of the price.
     reverse : bool, default False
         What an order against the position means: exit (False) or exit and turn around (True).
+    refusal : str, default "order"
+        What the strategy gets for an order that is refused: a rejected "order", or "none", Backtrader's answer to a
+        size of zero, for strategies that wait for every order to complete (brackets get orders all the same).
     levered_bypass : bool, default False
         Whether a ``LeverageBroker`` margins opening orders that bring their own size at the manager's leverage.
     settings : LeverageSettings or None
@@ -100,6 +106,7 @@ class AISizer(bt.Sizer):
         ("confidence", 0.6),
         ("slippage", 0.0),
         ("reverse", False),
+        ("refusal", "order"),
         ("levered_bypass", False),
         ("settings", None),
         ("manager", None),
@@ -109,6 +116,9 @@ class AISizer(bt.Sizer):
         """Take a strategy: Backtrader calls this once the strategy exists."""
         super().set(strategy, broker)
         self._levered = isinstance(broker, LeverageBroker)
+        faults = Faults("AISizer")
+        faults.one_of("refusal", self.p.refusal, ("order", "none"))
+        faults.raise_if_any()
         self._asked = _Asked()
         self._is_exit = False
         self._sent: dict[int, Any] = {}
@@ -147,7 +157,10 @@ class AISizer(bt.Sizer):
                 self.manager.on_trade_complete(closed)
 
     def on_order(self, order: Any) -> None:
-        """Follow the fills of the strategy's orders."""
+        """Follow the fills of the strategy's orders, and count those that were sent past ``buy`` and ``sell``."""
+        if order.status == order.Submitted and order.ref not in self._sent and order.p.parent is None:
+            held = self.broker.getposition(order.data).size
+            self.bypassed += not (held * order.created.size < 0.0 and abs(order.created.size) <= abs(held))
         self._recorder.on_order(order)
 
     def on_trade(self, trade: Any) -> None:
@@ -171,14 +184,16 @@ class AISizer(bt.Sizer):
                 price=fields.get("price"),
                 oco=fields.get("oco"),
                 parent=fields.get("parent"),
+                linked=fields.get("transmit") is False,
             )
             self._is_exit = False
+            silent = self.p.refusal == "none" and not self._asked.linked
             try:
                 size = self.strategy.getsizing(feed, isbuy=isbuy)
             finally:
                 self._asked = _Asked()
             if not size:
-                return self._rejected(feed, isbuy)
+                return None if silent else self._rejected(feed, isbuy)
             if self._is_exit and self._levered:
                 fields = {"reduce_only": True, **fields}
         order = send(data=feed, size=size, **fields)
@@ -356,7 +371,7 @@ class AISizer(bt.Sizer):
 
     def _veto(self, data: Any) -> float:
         """Refuse the order: rejected by the broker where it can, else not sent."""
-        if self._levered:
+        if self._levered and (self.p.refusal == "order" or self._asked.linked):
             self.broker.prepare_veto(data, f"AISizer: {self._refusal()}")
             # More than a close that is on its way, or the broker would take the order for a reduction.
             return float(2.0 * abs(self.broker.getposition(data).size) + 1.0)
@@ -368,7 +383,7 @@ class AISizer(bt.Sizer):
     def _rejected(self, data: Any, isbuy: bool) -> Any:
         """Order that the strategy gets where the broker cannot refuse: not sent, rejected, with the reason."""
         kind = BuyOrder if isbuy else SellOrder
-        order = kind(owner=self.strategy, data=data, size=1.0, exectype=bt.Order.Market, simulated=True)
+        order = kind(owner=self.strategy, data=data, size=1.0, exectype=bt.Order.Market)
         order.addinfo(reject_reason=f"AISizer: {self._refusal()}")
         order.reject(self.broker)
         self.broker.notify(order)
