@@ -294,3 +294,28 @@ def test_day_numbers_equal_date2num_at_every_second_of_a_day_and_at_odd_times() 
     for times in (seconds, odd):
         theirs = [bt.date2num(moment) for moment in pd.DatetimeIndex(times).to_pydatetime()]
         np.testing.assert_array_equal(backtrader_times(times), theirs)
+
+
+@pytest.mark.parametrize("how", [{}, {"runonce": False}, {"preload": False}], ids=str)
+def test_the_last_prices_are_backtraders(how: dict[str, Any]) -> None:
+    class Ticks(bt.Strategy):
+        def __init__(self) -> None:
+            self.seen: list[Any] = []
+
+        def next(self) -> None:
+            names = ("open", "high", "low", "close", "volume", "openinterest", "last")
+            self.seen.append([getattr(self.data, f"tick_{name}") for name in names])
+
+    data = load_sample().head(50)
+    frame = data.to_frame().tz_localize(None)
+    seen = []
+    for feed in (
+        PerpetualData(dataname=data),
+        bt.feeds.PandasData(dataname=frame, timeframe=bt.TimeFrame.Minutes, compression=60, openinterest=None),
+    ):
+        cerebro = bt.Cerebro(stdstats=False, **how)
+        cerebro.adddata(feed)
+        cerebro.addstrategy(Ticks)
+        seen.append(cerebro.run()[0].seen)
+    ours, theirs = ([[0.0 if value != value else value for value in row] for row in rows] for rows in seen)
+    assert ours == theirs
