@@ -151,6 +151,17 @@ def deviation(mean: float, mean_of_squares: float, powers: Floats) -> float:
 
 
 @njit(cache=True, error_model="numpy")
+def _slide(high: float, low: float, entering: float, leaving: float) -> tuple[float, float, bool]:
+    """The running sum of :func:`window_sum_at` one bar on, and whether the step was exact."""
+    high, error = two_sum(high, entering)
+    low, lost = two_sum(low, error)
+    high, error = two_sum(high, -leaving)
+    low, lost2 = two_sum(low, error)
+    high, low = two_sum(high, low)
+    return high, low, lost == 0.0 and lost2 == 0.0
+
+
+@njit(cache=True, error_model="numpy")
 def sma(x: Floats, period: int, first: int) -> Floats:
     """Mean of each window."""
     n = x.size
@@ -161,13 +172,8 @@ def sma(x: Floats, period: int, first: int) -> Floats:
     for i in range(first + period - 1, n):
         # The step of window_sum_at without the call, which costs more than the step.
         if exact:
-            high, error = two_sum(high, x[i])
-            low, lost = two_sum(low, error)
-            high, error = two_sum(high, -x[i - period])
-            low, lost2 = two_sum(low, error)
-            exact = lost == 0.0 and lost2 == 0.0
+            high, low, exact = _slide(high, low, x[i], x[i - period])
         if exact:
-            high, low = two_sum(high, low)
             out[i] = high / period
         else:
             state[2] = 0.0
@@ -239,17 +245,41 @@ def directional_movement(high: Floats, low: Floats, close: Floats, period: int) 
 
 
 @njit(cache=True, error_model="numpy")
-def standard_deviation(x: Floats, period: int, first: int, powers: Floats) -> tuple[Floats, Floats]:
+def squares(x: Floats, powers: Floats) -> Floats:
+    """Square of each value, by the C library."""
+    out = np.empty_like(x)
+    for i in range(x.size):
+        out[i] = x[i] ** powers[0]
+    return out
+
+
+@njit(cache=True, error_model="numpy")
+def standard_deviation(
+    x: Floats, squares_of_x: Floats, period: int, first: int, powers: Floats
+) -> tuple[Floats, Floats]:
     """Mean and population standard deviation of each window."""
     n = x.size
-    squares = np.empty_like(x)
-    for i in range(n):
-        squares[i] = x[i] ** powers[0]
-    mean = sma(x, period, first)
-    mean_of_squares = sma(squares, period, first)
+    mean = np.full(n, np.nan)
     out = np.full(n, np.nan)
+    state = np.zeros(SUM_STATE)
+    state2 = np.zeros(SUM_STATE)
+    high = low = high2 = low2 = 0.0
+    exact = False
+    # Both means in one loop: their chains of additions run side by side.
     for i in range(first + period - 1, n):
-        out[i] = deviation(mean[i], mean_of_squares[i], powers)
+        if exact:
+            high, low, exact = _slide(high, low, x[i], x[i - period])
+            high2, low2, exact2 = _slide(high2, low2, squares_of_x[i], squares_of_x[i - period])
+            exact = exact and exact2
+        if exact:
+            mean[i] = high / period
+            out[i] = deviation(mean[i], high2 / period, powers)
+        else:
+            state[2] = state2[2] = 0.0
+            mean[i] = window_sum_at(x, i, period, first, state) / period
+            out[i] = deviation(mean[i], window_sum_at(squares_of_x, i, period, first, state2) / period, powers)
+            high, low, high2, low2 = state[0], state[1], state2[0], state2[1]
+            exact = state[2] == 1.0 and state2[2] == 1.0
     return mean, out
 
 

@@ -53,6 +53,7 @@ __all__ = [
     "rsi",
     "sma",
     "smma",
+    "squares",
     "std_dev",
     "true_range",
     "volume_ratio",
@@ -237,17 +238,26 @@ def macd(values: ArrayLike, fast: int = 12, slow: int = 26, signal: int = 9) -> 
 def std_dev(values: ArrayLike, period: int = 20) -> Floats:
     """Population standard deviation: root of the mean of squares less the square of the mean."""
     (x,) = _inputs("std_dev", {"period": period}, values=values)
-    _, deviation = kernels.standard_deviation(x, period, first_valid(x), kernels.POWERS)
+    _, deviation = kernels.standard_deviation(x, squares(x), period, first_valid(x), kernels.POWERS)
     return np.asarray(deviation)
 
 
-def bollinger(values: ArrayLike, period: int = 20, width: float = 2.0) -> Bollinger:
-    """SMA, and ``width`` population standard deviations above and below it."""
+def squares(values: ArrayLike) -> Floats:
+    """Squares as Backtrader takes them, by the C library's ``pow``; read-only."""
+    (x,) = _inputs("squares", {}, values=values)
+    out = np.asarray(kernels.squares(x, kernels.POWERS))
+    out.flags.writeable = False
+    return out
+
+
+def bollinger(values: ArrayLike, period: int = 20, width: float = 2.0, *, squared: Floats | None = None) -> Bollinger:
+    """SMA, and ``width`` population standard deviations above and below; ``squared``: its :func:`squares`, if known."""
     faults = Faults("bollinger")
     faults.number("width", width, low=0.0)
     faults.raise_if_any()
     (x,) = _inputs("bollinger", {"period": period}, values=values)
-    middle, deviation = kernels.standard_deviation(x, period, first_valid(x), kernels.POWERS)
+    known = squares(x) if squared is None else squared
+    middle, deviation = kernels.standard_deviation(x, known, period, first_valid(x), kernels.POWERS)
     return Bollinger(middle, middle + width * deviation, middle - width * deviation)
 
 

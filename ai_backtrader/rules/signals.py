@@ -137,7 +137,9 @@ class SeriesBank:
         return made
 
     def _bands(self, period: int, width: float) -> indicators.Bollinger:
-        return self._once(("bands", period, width), lambda: indicators.bollinger(self.data.close, period, width))
+        close = self.data.close
+        squared = self._once(("squares",), lambda: indicators.squares(close))
+        return self._once(("bands", period, width), lambda: indicators.bollinger(close, period, width, squared=squared))
 
     def _macd(self, fast: int, slow: int, signal: int) -> indicators.Macd:
         return self._once(("macd", fast, slow, signal), lambda: indicators.macd(self.data.close, fast, slow, signal))
