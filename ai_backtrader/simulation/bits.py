@@ -28,7 +28,7 @@ _PLACES = np.empty(64, np.int64)
 _PLACES[[((0x03F7_9D71_B4CB_0A89 << k) & 0xFFFF_FFFF_FFFF_FFFF) >> 58 for k in range(64)]] = np.arange(64)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def next_set(a: Words, b: Words, start: int, stop: int) -> int:
     """First bar in ``start <= bar < stop`` at which ``a`` or ``b`` is set; ``stop`` when there is none."""
     if start >= stop:
@@ -46,13 +46,13 @@ def next_set(a: Words, b: Words, start: int, stop: int) -> int:
     return int(min(stop, found))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def is_set(words: Words, bar: int) -> bool:
     """Whether the condition holds at a bar."""
     return bool((words[bar >> 6] >> np.uint64(bar & _LOW_SIX)) & _ONE)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def keep_from(words: Words, start: int) -> None:
     """Clear all bits before bar ``start``."""
     whole = min(start >> 6, len(words))

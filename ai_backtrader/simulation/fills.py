@@ -26,19 +26,19 @@ __all__ = [
 CAP, RATE, AMOUNT, MAX_LEVERAGE = 0, 1, 2, 3
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def slip_up(ceiling: float, price: float, slippage: float) -> float:
     """Price of a buy after slippage, never above ``ceiling``."""
     return min(ceiling, price * (1 + slippage)) if slippage != 0.0 else price
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def slip_down(floor: float, price: float, slippage: float) -> float:
     """Price of a sale after slippage, never below ``floor``."""
     return max(floor, price * (1 - slippage)) if slippage != 0.0 else price
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def update_size(held: float, entry: float, size: float, price: float) -> tuple[float, float, float, float]:
     """Size and entry price after a fill, and the parts of it that open and close (``Position.update``)."""
     left = held + size

@@ -37,7 +37,7 @@ _ENTRY, _EXIT, _REVERSAL, _STOP, _TARGET, _TRAILING, _LIQUIDATION = range(7)
 # ------------------------------------------------------------------------------------------------------ equity curve
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _value(run: Any, close: float, shortcash: bool) -> float:
     """Account value at a close, as the broker's ``_get_value`` adds it up."""
     if run.size == 0.0:
@@ -53,7 +53,7 @@ def _value(run: Any, close: float, shortcash: bool) -> float:
     return float(run.cash + worth)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _observe(run: Any, equity: float) -> None:
     """Take one more bar into the statistics of the equity curve."""
     if run.equity > 0.0:
@@ -71,7 +71,7 @@ def _observe(run: Any, equity: float) -> None:
         run.bars_held += 1
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _rest(run: Any, start: int, stop: int, equity: Floats, cash: Floats) -> None:
     """Bars ``start <= bar < stop`` without a position: nothing moves."""
     if run.equity > 0.0:
@@ -81,7 +81,7 @@ def _rest(run: Any, start: int, stop: int, equity: Floats, cash: Floats) -> None
         cash[start:stop] = run.cash
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _ride(run: Any, bars: Any, start: int, stop: int, shortcash: bool, equity: Floats, cash: Floats) -> int:
     """Value quiet bars from ``start`` on; gives the first bar that is not quiet, at most ``stop``.
 
@@ -206,7 +206,7 @@ def _record_fills(run: Any, bar: int, fills: Any) -> None:
         fill.reason = run.fill_reason[place]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _drop_children(run: Any) -> None:
     run.child_size = 0.0
     run.stop = run.target = run.trail = np.nan
@@ -301,7 +301,7 @@ def _comes_first(level: float, at_open: bool, opening: float, liquidation: float
     return at_open or liquidation < level <= opening or opening <= level < liquidation
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _try_children(run: Any, now: Any, settings: Any) -> None:
     """Stop, then target: Backtrader's queue order, so a bar that touches both fills the stop."""
     opening, high, low, close = now.open, now.high, now.low, now.close
@@ -339,14 +339,14 @@ def _try_children(run: Any, now: Any, settings: Any) -> None:
         _close(run, size, price, reason, settings)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _market_price(now: Any, size: float, slippage: float) -> float:
     if size > 0.0:
         return slip_up(now.high, now.open, slippage)
     return slip_down(now.low, now.open, slippage)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _enter(run: Any, now: Any, bar: int, leverage: float, settings: Any) -> None:
     """Execute the entry; its children are live from the next bar."""
     size = run.entry_size
@@ -366,7 +366,7 @@ def _enter(run: Any, now: Any, bar: int, leverage: float, settings: Any) -> None
     run.stop, run.target, run.trail = run.entry_stop, run.entry_target, run.entry_trail
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _work(run: Any, bars: Any, bar: int, leverage: float, settings: Any) -> None:
     """All that the broker does in one bar, up to the value at its close."""
     now = bars[bar]
@@ -405,7 +405,7 @@ def _work(run: Any, bars: Any, bar: int, leverage: float, settings: Any) -> None
 # ------------------------------------------------------------------------------------------------------ decisions
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _send_entry(run: Any, side: float, close: float, atr: float, rule: Any) -> None:
     """Send a market order with its bracket children at the close."""
     size = run.equity * rule.position_size * rule.leverage / close
@@ -424,7 +424,7 @@ def _send_entry(run: Any, side: float, close: float, atr: float, rule: Any) -> N
         run.entry_target = target if target != 0.0 else close
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _decide(run: Any, close: float, atr: float, rule: Any, long_entry: bool, short_entry: bool, leave: bool) -> None:
     """The rule at a bar's close, from what its entries (with filters) and its exit section say."""
     if run.size == 0.0:
@@ -443,7 +443,7 @@ def _decide(run: Any, close: float, atr: float, rule: Any, long_entry: bool, sho
             _send_entry(run, side, close, atr, rule)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def run_rule(
     run: Any,
     bars: Any,
