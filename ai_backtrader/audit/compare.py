@@ -46,10 +46,11 @@ def _money(kind: FindingKind, events: list[AuditEvent]) -> float:
 
 def _sentence(kind: FindingKind, feed: str, events: list[AuditEvent]) -> str:
     count, money, first = len(events), _money(kind, events), events[0]
+    own = "its" if count == 1 else "their"
     since = f"first at {_when(first.time)}: {first.text}"
     words = {
         FindingKind.LIQUIDATION_SURVIVED: (
-            f"{_times(count, 'position')} on {feed} went through {'its' if count == 1 else 'their'} liquidation price and lived on; the exchange "
+            f"{_times(count, 'position')} on {feed} went through {own} liquidation price and lived on; the exchange "
             f"would have closed {'it' if count == 1 else 'each'} and kept {money:,.2f} of margin in all; {since}"
         ),
         FindingKind.GHOST_RECOVERY: (

@@ -93,9 +93,10 @@ def _draw_curves(axes: Axes, report: AuditReport) -> None:
     if real.liquidations:
         axes.plot([], [], color=_DEAD, alpha=0.5, label=f"liquidated by LeverageBroker ({len(real.liquidations):,})")
     title = f"{report.strategy} on {', '.join(report.feeds)} at {report.leverage:g}x: the same code on two brokers"
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold")
+    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=42)
     axes.set_ylabel("Account value")
-    axes.legend(frameon=False, fontsize=9, loc="upper left")
+    # Above the panel, where it hides no curve.
+    axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=3)
 
 
 def _draw_gap(axes: Axes, report: AuditReport) -> None:
