@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from backtrader.comminfo import CommInfoBase
+
 from ai_backtrader.brokers.valuation import MarginValue
 
 __all__ = ["Charges"]
@@ -18,11 +20,11 @@ class Charges(MarginValue):
             position = self.positions.get(clock.data)
             if len(clock.data) and (position is None or not position.size):
                 clock.due()
-        for data, position in list(self.positions.items()):
+        for data, position in self.positions.items():
             if not position.size:
                 continue
-            clock = self._clock(data)
-            if clock.active and self._bar(data).is_new():
+            clock = self._clocks.get(data) or self._clock(data)
+            if clock.active and self._bar(data).new:
                 rate = clock.due()
                 if rate:
                     amount = rate * self._units(data) * self._bar(data).mark("open")
@@ -51,13 +53,27 @@ class Charges(MarginValue):
         for data, position in self.positions.items():
             if not position:
                 continue
+            scheme = self._scheme(data)
+            account = self._accounts.get(data)
+            if account is not None and scheme is account.free_scheme:
+                continue
             now = data.datetime.datetime()
-            interest = self._scheme(data).get_credit_interest(data, position, now)
-            if data in self._accounts:
+            if account is None:
+                interest = scheme.get_credit_interest(data, position, now)
+                self.d_credit[data] += interest
+                plain += interest
+            elif _charges_nothing(scheme):
+                account.free_scheme = scheme  # asked once, not in every bar
+            elif account.free_scheme is None:
+                interest = scheme.get_credit_interest(data, position, now)
                 if interest:
                     self._charge(data, interest)
             else:
-                self.d_credit[data] += interest
-                plain += interest
+                account.free_scheme = None  # a scheme with interest has taken the place: it counts from here
             position.datetime = now
         self.cash -= plain
+
+
+def _charges_nothing(scheme: Any) -> bool:
+    """Whether a commission scheme can never charge interest."""
+    return type(scheme).get_credit_interest is CommInfoBase.get_credit_interest and not scheme.p.interest

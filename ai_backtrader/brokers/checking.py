@@ -88,6 +88,10 @@ class OrderChecks(Charges):
 
         order = order_class(owner=owner, data=data, size=size, **fields)
         order.margin_leverage = fallback
+        if fallback is not None or kwargs.get("reduce_only"):
+            self._uses_margin = True
+            if order.exectype == Order.Market:
+                self._markets.append(order)
         if chosen is not None:
             kwargs["leverage"] = chosen
         order.addinfo(**kwargs)
@@ -105,6 +109,14 @@ class OrderChecks(Charges):
         Plain orders as in ``BackBroker``. Of a margined position, reductions and bracket children are always accepted,
         and a refused order leaves no trace in the cash available to the next.
         """
+        if not self._uses_margin:
+            # BackBroker's own check; what it refuses, for cash only, is counted.
+            sent = list(self.submitted)
+            super().check_submitted()
+            for order in sent:
+                if order.status == Order.Margin:
+                    self._note_refusal(order, "cash")
+            return
         cash = self.cash
         positions: dict[Any, Any] = {}
         margins: dict[Any, tuple[float, float]] = {}  # margin and leverage of the trial positions

@@ -16,17 +16,18 @@ class LiquidationDue(OrderChecks):
 
     def _due_in_range(self, data: Any, account: MarginAccount) -> tuple[float, str] | None:
         """Price and reason of the liquidation that the bar's range brings about; None if there is none."""
-        bar, size = self._bar(data), self.positions[data].size
         if account.liquidation is None or account.inside_bar == "close":
             return None
-        opening = bar.mark("open")
-        at_open = account.is_beyond(opening, size)
-        if at_open and not account.inside_bar:
-            return opening, "gap"
+        if not account.inside_bar:
+            if not account.is_beyond(account.worst):
+                return None
+            opening = self._bar(data).mark("open")
+            return (opening, "gap") if account.is_beyond(opening) else (account.liquidation, "bar")
         # A position raised by a stop inside the bar, which opened beyond its liquidation price: the way from open to
         # the stop explains the extreme, only the close is known to come after.
-        worst = bar.mark("close" if at_open else "low" if size > 0 else "high")
-        return (account.liquidation, "bar") if account.is_beyond(worst, size) else None
+        bar = self._bar(data)
+        worst = bar.mark("close") if account.is_beyond(bar.mark("open")) else account.worst
+        return (account.liquidation, "bar") if account.is_beyond(worst) else None
 
     def _price_of_liquidation_due(self, data: Any) -> float | None:
         """Price of the feed at which this bar's range liquidates; None if it does not."""
@@ -41,14 +42,9 @@ class LiquidationDue(OrderChecks):
             # A feed without a position: only what fills at its open comes before.
             return self._bar(data).last("open") if leg is None else leg.price(share)
         account = self._accounts.get(data)
-        if account is None or account.liquidation is None:
+        if account is None or not account.is_beyond(account.worst):
             return None
-        size = self.positions[data].size
-        return (
-            account.liquidation
-            if account.is_beyond(self._bar(data).mark("low" if size > 0 else "high"), size)
-            else None
-        )
+        return account.liquidation
 
     def _way(self, where: str) -> dict[Any, Leg]:
         """Joint move of the margined positions: from the close before to the open ("gap"), or to all worst prices.
@@ -59,8 +55,8 @@ class LiquidationDue(OrderChecks):
         """
         legs = {}
         for data, account in self._accounts.items():
-            bar, units = self._bar(data), self._units(data)
-            if not bar.is_new():
+            bar, units = self._bar(data), account.units
+            if not bar.new:
                 start = end = bar.mark("close")
             elif where == "gap":
                 end = bar.mark("open")
@@ -69,6 +65,6 @@ class LiquidationDue(OrderChecks):
                 start = end = bar.mark("close")
             else:
                 start = account.last_fill if account.inside_bar else bar.mark("open")
-                end = bar.mark("low" if units > 0 else "high")
-            legs[data] = Leg(units=units, entry=self.positions[data].price, start=start, end=end, tiers=account.tiers)
+                end = account.worst
+            legs[data] = Leg(units=units, entry=account.entry, start=start, end=end, tiers=account.tiers)
         return legs

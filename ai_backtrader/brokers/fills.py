@@ -19,23 +19,21 @@ class MarginFills(LiquidationDue):
     """Seventh floor of :class:`~ai_backtrader.brokers.LeverageBroker`: execution."""
 
     def _try_exec(self, order: Any) -> None:
-        data = target_of(order.data)
-        if self._is_plain(order, data):
-            super()._try_exec(order)
-            return
-        if not self._bar(order.data).is_new():
-            return  # the bar was complete before the order existed
-        if self._comes_too_late(order, data):
-            self._late.append(order)
-            return
+        if self._uses_margin:
+            traded = order.data
+            data = target_of(traded)
+            if data in self._accounts or not self._is_plain(order, data):
+                if not self._bar(traded).new:
+                    return  # the bar was complete before the order existed
+                due = self._price_of_liquidation_due(data)
+                if due is not None and not self._fills_first(order, data, due):
+                    self._late.append(order)
+                    return
         super()._try_exec(order)
 
-    def _comes_too_late(self, order: Any, data: Any) -> bool:
-        """Whether a liquidation in this bar comes before the order."""
-        due = self._price_of_liquidation_due(data)
-        if due is None:
-            return False
-        return not fills_before(
+    def _fills_first(self, order: Any, data: Any, due: float) -> bool:
+        """Whether the order fills before the liquidation at the price ``due``."""
+        return fills_before(
             exectype=order.exectype,
             is_buy=order.isbuy(),
             price=order.created.price,
@@ -63,7 +61,8 @@ class MarginFills(LiquidationDue):
             self._fill(order, data, ago, price, dtcoc)
             return None
         held = self.positions[data].size
-        self._book_funding(order, data)
+        if self._unbooked:
+            self._book_funding(order, data)
         super()._execute(order, ago, price, cash, position, dtcoc)
         if order.status == Order.Margin:
             self._note_refusal(order, "cash")
@@ -237,7 +236,8 @@ class MarginFills(LiquidationDue):
                 account.last_fill = price
             account.record_owner((order.p.owner, order.p.tradeid), opened + (0.0 if opened and closed else closed))
             account.revalue(self._units(data), position.price, self._fee_rate)
-            equity, maintenance = self._isolated_standing(data, account, price)
+            account.worst = self._bar(data).worst(account.units)
+            equity, maintenance = self._isolated_standing(account, price)
             account.equity_at_entry, account.maintenance_at_entry = equity, maintenance
         if self._cross:
             self._cross_entry = self._cross_standing(self._legs("open"))

@@ -34,7 +34,7 @@ class FundingClock:
     rate settled at its bar's label time (longer bars: the sum since the label before); NaN is none.
     """
 
-    __slots__ = ("_days", "_ends", "_label", "_line", "_offset", "_rate", "_rate_before", "_start", "data")
+    __slots__ = ("_days", "_ends", "_label", "_line", "_offset", "_rate", "_rate_before", "_start", "_times", "data")
 
     def __init__(
         self, data: Any, funding: float | str | bool | None, hours: float = 8.0, offset: float = 0.0, ends: bool = False
@@ -52,7 +52,7 @@ class FundingClock:
         else:
             self._rate = float(funding)
         faults.raise_if_any()
-        self.data, self._ends = data, ends
+        self.data, self._times, self._ends = data, data.lines.datetime, ends
         self._days, self._offset = hours / 24.0, offset / 24.0
         self._label: float | None = None
         self._start: float | None = None
@@ -69,16 +69,20 @@ class FundingClock:
         The clock starts at the bar of the first call, on which only a rate line can charge something. Called on every
         bar from the one on which a position is opened, it therefore charges what the position has lived through.
         """
-        label = float(self.data.datetime[0])
+        label = self._times[0]
         if label == self._label:
             return 0.0
-        rate_here = float(self._line[0]) if self._line is not None else math.nan
-        start = self._label if self._ends else label
-        rate = self._rate_before if self._ends else rate_here
-        before = self._start
-        self._label, self._rate_before, self._start = label, rate_here, start
-        if self._line is not None:
+        if self._line is not None and not self._ends:
+            self._label = label
+            rate = self._line[0]
             return rate if rate == rate else 0.0
+        start = self._label if self._ends else label
+        self._label = label
+        if self._line is not None:
+            # The bar begins at the label of the one before, whose rate falls due with it.
+            rate, self._rate_before = self._rate_before, self._line[0]
+            return rate if rate == rate else 0.0
+        before, self._start = self._start, start
         if start is None or before is None:
             return 0.0
         return self._rate * (self._stamps(start) - self._stamps(before))

@@ -7,7 +7,6 @@ from typing import Any
 from backtrader.order import Order
 
 from ai_backtrader.brokers.liquidating import Liquidating
-from ai_backtrader.brokers.state import target_of
 
 __all__ = ["LeverageBroker"]
 
@@ -67,6 +66,8 @@ class LeverageBroker(Liquidating):
         Margin positions at leverage 1 too.
     tiers : MaintenanceTiers, dict or None
         Maintenance table; a dict maps feed names to tables; None is a flat rate of 0.5 % of the notional.
+    trigger : str, default "mark"
+        "mark": the feed's mark prices liquidate, price the liquidation and the funding; "last": its own prices do.
     liquidation_fee : float, default 0.0
         Fee of a liquidation as a fraction of the notional, on top of the commission.
     fee_in_maintenance : bool, default False
@@ -98,6 +99,7 @@ class LeverageBroker(Liquidating):
         ("margin_mode", "isolated"),
         ("margin_always", False),
         ("tiers", None),
+        ("trigger", "mark"),
         ("liquidation_fee", 0.0),
         ("fee_in_maintenance", False),
         ("partial_liquidation", False),
@@ -109,16 +111,29 @@ class LeverageBroker(Liquidating):
 
     def next(self) -> None:
         """One step of the simulation (see the class for the order of things)."""
-        if self._is_idle():
-            for bar in self._watched:
-                bar.mark_seen()
-            return
+        self._plain_scheme = None
+        for bar in self._prices.values():
+            bar.begin()
+        if not self._is_idle():
+            self._settle_funding()
+            if self._uses_margin:
+                self._step()
+            else:
+                super().next()
+                if self._accounts:  # the history of orders that Cerebro may be given can ask for leverage too
+                    self._liquidate_ranges()
+                    self._get_value()
+            self._settled_cash = None if self._accounts or any(self.positions.values()) else self.cash
+        for bar in self._prices.values():
+            bar.end()
+
+    def _step(self) -> None:
+        """BackBroker's step with margin."""
         while self._toactivate:
             self._toactivate.popleft().activate()
-        self._settle_funding()
         if self._accounts:
             self._liquidate_gaps()
-        if self.p.checksubmit:
+        if self.p.checksubmit and self.submitted:
             self.check_submitted()
         self._charge_interest()
         self._process_order_history()
@@ -129,12 +144,10 @@ class LeverageBroker(Liquidating):
                 position.adjbase = data.close[0]
         if self._accounts:
             self._liquidate_ranges()
-        for bar in self._prices.values():
-            bar.mark_seen()
-            if self._cross:
+        if self._cross:
+            for bar in self._prices.values():
                 bar.keep_close()
         self._get_value()
-        self._settled_cash = None if self._accounts or any(self.positions.values()) else self.cash
 
     def _is_idle(self) -> bool:
         """Whether nothing can change: no order, no position, the same cash as after the last step."""
@@ -155,10 +168,12 @@ class LeverageBroker(Liquidating):
         They fill at the open, before what waits for a price inside the bar: Backtrader would fill an older stop first,
         and then the market order that was to close the same position.
         """
-        first = [order for order in self.pending if self._is_margined_market(order)]
+        first = [order for order in self._markets if order.active() and order.alive() and order in self.pending]
         for order in first:
             if order.alive():
                 self._retry(order)
+        if self._markets:
+            self._markets = [order for order in self._markets if order.alive()]
         self.pending.append(None)
         while True:
             order = self.pending.popleft()
@@ -186,9 +201,6 @@ class LeverageBroker(Liquidating):
             if order.alive() and order in self.pending:
                 self._retry(order)
         self._late.clear()
-
-    def _is_margined_market(self, order: Any) -> bool:
-        return order.exectype == Order.Market and order.active() and not self._is_plain(order, target_of(order.data))
 
     def _retry(self, order: Any) -> None:
         """Try to execute an order outside the pass over the queue; it keeps its place there if it is not done."""

@@ -27,27 +27,30 @@ class Liquidating(MarginFills):
         """Liquidate what the open of a new bar finds beyond its liquidation price."""
         new = []
         for data, account in self._accounts.items():
-            if self._bar(data).is_new():
+            bar = self._bar(data)
+            if bar.new:
                 account.inside_bar = ""
+                account.worst = bar.worst(account.units)
                 new.append((data, account))
         if self._cross:
             if new:
                 self._liquidate_account(self._way("gap"), "gap")
             return
         for data, account in new:
-            mark = self._bar(data).mark("open")
-            if account.is_beyond(mark, self.positions[data].size):
-                self._liquidate(data, account, mark, "gap")
+            # The open is within the range: where the worst price is not beyond, it is not either.
+            if account.is_beyond(account.worst):
+                mark = self._bar(data).mark("open")
+                if account.is_beyond(mark):
+                    self._liquidate(data, account, mark, "gap")
 
     def _liquidate_ranges(self) -> None:
         """Liquidate what the range of a new bar reached, positions opened in it included."""
         if self._cross:
-            if any(self._bar(data).is_new() for data in self._accounts):
+            if any(self._bar(data).new for data in self._accounts):
                 self._liquidate_account(self._way("bar"), "bar")
             return
         for data, account in list(self._accounts.items()):
-            bar = self._bar(data)
-            if not bar.is_new():
+            if not self._bar(data).new:
                 continue
             due = self._due_in_range(data, account)
             while due is not None:
@@ -65,9 +68,9 @@ class Liquidating(MarginFills):
 
     def _share_to_close(self, data: Any, account: MarginAccount, mark: float) -> float:
         """Part of the position that must go for the rest to be in the highest lower tier it can stand in."""
-        units, scheme = self._units(data), self._scheme(data)
-        notional = abs(units) * mark
-        equity = account.margin + units * (mark - self.positions[data].price)
+        scheme = self._scheme(data)
+        notional = abs(account.units) * mark
+        equity = account.margin + account.units * (mark - account.entry)
         for row in reversed(account.tiers.rows):
             floor = row.notional_floor
             # A floor that is only a rounding error below the position would never get it anywhere.

@@ -80,13 +80,12 @@ class MarginQueries(MarginState):
     def _standing(self, data: Any, account: MarginAccount) -> tuple[float, float]:
         """Equity and maintenance margin at the mark closes: of the position, in cross mode of the account."""
         if not self._cross:
-            return self._isolated_standing(data, account, self._bar(data).mark("close"))
+            return self._isolated_standing(account, self._bar(data).mark("close"))
         return self._cross_standing(self._legs("close"))
 
-    def _isolated_standing(self, data: Any, account: MarginAccount, price: float) -> tuple[float, float]:
-        units = self._units(data)
-        equity = account.margin + units * (price - self.positions[data].price)
-        return equity, self._maintenance(account.tiers, abs(units) * price)
+    def _isolated_standing(self, account: MarginAccount, price: float) -> tuple[float, float]:
+        equity = account.margin + account.units * (price - account.entry)
+        return equity, self._maintenance(account.tiers, abs(account.units) * price)
 
     def _cross_standing(self, legs: dict[Any, Leg]) -> tuple[float, float]:
         profits = math.fsum(leg.units * (leg.start - leg.entry) for leg in legs.values())
@@ -114,10 +113,8 @@ class MarginQueries(MarginState):
             mark = self._settling.get(data)
             if mark is None:
                 bar = self._bar(data)
-                mark = bar.mark(when if when == "close" or bar.is_new() else "close")
-            legs[data] = Leg(
-                units=self._units(data), entry=self.positions[data].price, start=mark, end=mark, tiers=account.tiers
-            )
+                mark = bar.mark(when if when == "close" or bar.new else "close")
+            legs[data] = Leg(units=account.units, entry=account.entry, start=mark, end=mark, tiers=account.tiers)
         return legs
 
     def _backing(self, data: Any, when: str) -> tuple[float, float]:
@@ -129,13 +126,10 @@ class MarginQueries(MarginState):
 
     def _cross_liquidation(self, data: Any, account: MarginAccount, when: str) -> float | None:
         equity, owed = self._backing(data, when)
-        units = self._units(data)
-        return liquidation_root(
-            1 if units > 0 else -1, self.positions[data].price, abs(units), equity - owed, self._fee_rate, account.tiers
-        )
+        sign = 1 if account.units > 0 else -1
+        return liquidation_root(sign, account.entry, abs(account.units), equity - owed, self._fee_rate, account.tiers)
 
     def _bankruptcy(self, data: Any, account: MarginAccount, when: str) -> float:
-        entry, units = self.positions[data].price, self._units(data)
         if not self._cross:
-            return account.bankruptcy(units, entry)
-        return max(0.0, float(entry) - self._backing(data, when)[0] / units)
+            return account.bankruptcy()
+        return max(0.0, account.entry - self._backing(data, when)[0] / account.units)

@@ -60,6 +60,8 @@ class MarginState(bt.brokers.BackBroker):
         self._funding: dict[Any, float] = {}
         self._unbooked: dict[Any, float] = {}
         self._untold: list[tuple[Any, Liquidation]] = []
+        self._uses_margin = False  # no order has asked for margin yet: BackBroker's own step serves
+        self._markets: list[Any] = []
         self._late: list[Any] = []
         self._settled_cash: float | None = None
         self._cross = self.p.margin_mode == "cross"
@@ -89,6 +91,7 @@ class MarginState(bt.brokers.BackBroker):
         faults.one_of("margin_mode", p.margin_mode, ("isolated", "cross"))
         if p.partial_liquidation and p.margin_mode == "cross":
             faults.add("partial_liquidation needs margin_mode='isolated': in cross mode all positions close together")
+        faults.one_of("trigger", p.trigger, ("mark", "last"))
         faults.number("liquidation_fee", p.liquidation_fee, low=0.0, high=0.5)
         faults.number("funding_hours", p.funding_hours, above=0.0)
         faults.number("funding_offset", p.funding_offset)
@@ -184,7 +187,7 @@ class MarginState(bt.brokers.BackBroker):
     def _bar(self, data: Any) -> BarPrices:
         prices = self._prices.get(data)
         if prices is None:
-            prices = self._prices[data] = BarPrices(data)
+            prices = self._prices[data] = BarPrices(data, self.p.trigger == "mark")
         return prices
 
     def _clock(self, data: Any) -> FundingClock:

@@ -17,16 +17,22 @@ class MarginValue(MarginQueries):
         """Begin a run: called on creation and by every ``start()``."""
         super().init()
         self._exact: dict[Any, tuple[Any, Any]] = {}
+        self._plain_scheme: Any = None
 
     def getcommissioninfo(self, data: Any) -> Any:
         """Commission scheme of ``data``; one with exact sizes where its position is or would be margined."""
         scheme = self._scheme(data)
+        if scheme is self._plain_scheme and not (self._accounts or self._prepared or self._instruments):
+            return scheme
         rules = self._rules(data)
+        default = self._default_leverage(data)
+        if default is None:
+            self._plain_scheme = scheme  # BackBroker asks several times a bar; kept until the next one
         if (
-            data in self._accounts
+            default is not None
+            or data in self._accounts
             or data in self._prepared
             or (rules is not None and rules.lot_step)
-            or self._default_leverage(data) is not None
         ):
             kept = self._exact.get(data)
             if kept is None or kept[0] is not scheme:
@@ -73,15 +79,15 @@ class MarginValue(MarginQueries):
 
     def _position_value(self, data: Any) -> tuple[float, float, float]:
         """Signed value at the close, what of it is the account's own money, unrealised profit."""
-        position, close = self.positions[data], data.close[0]
+        close = data.close[0]
         account = self._accounts.get(data)
         if account is not None:
-            units = self._units(data)
-            gain = units * (close - position.price)
+            gain = account.units * (close - account.entry)
             own = account.margin + gain
             # Reductions never fill beyond the bankruptcy price: an isolated position is never worth less than nothing.
-            return units * close, own if self._cross else max(0.0, own), gain
+            return account.units * close, own if self._cross else max(0.0, own), gain
         # Plain: as BackBroker counts it.
+        position = self.positions[data]
         scheme = self._scheme(data)
         if self.p.shortcash:
             value = scheme.getvaluesize(position.size, close)

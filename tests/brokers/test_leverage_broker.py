@@ -194,6 +194,8 @@ def test_the_mark_price_triggers_and_prices_the_liquidation(feed: Any, run: Any)
     }  # fmt: skip
     ran = run(LeverageBroker(leverage=10), feed(rows, **marks), {1: lambda s: s.buy(size=10)})
     assert [record.bar_time.hour for record in ran.broker.liquidations] == [3]
+    last = run(LeverageBroker(leverage=10, trigger="last"), feed(rows, **marks), {1: lambda s: s.buy(size=10)})
+    assert [record.bar_time.hour for record in last.broker.liquidations] == [2]
     # A NaN in the mark falls back to the last price.
     marks["mark_low"][2] = float("nan")
     ran = run(LeverageBroker(leverage=10), feed(rows, **marks), {1: lambda s: s.buy(size=10)})

@@ -229,6 +229,18 @@ def test_interest_is_booked_and_eats_the_margin_where_cash_is_short(feed: Any, r
     assert ran.trades[0].commission >= paid
 
 
+def test_interest_that_begins_later_counts_from_there(feed: Any, run: Any) -> None:
+    daily = feed([FLAT] * 12, freq="D", timeframe=bt.TimeFrame.Days, compression=1)
+    plan = {
+        1: lambda s: s.sell(size=10),
+        5: lambda s: s.broker.setcommission(leverage=10.0, interest=0.365),
+        9: lambda s: s.close(),
+    }
+    ran = run(LeverageBroker(), daily, plan, commission={"leverage": 10.0})
+    # The scheme is in force from bar 6, the position is closed in bar 10: four nights of 0.1 %.
+    assert ran.trades[0].commission == pytest.approx(4 * 0.001 * 1000)
+
+
 def test_strategies_on_one_feed_and_trade_ids_are_each_told_of_their_part(feed: Any, run: Any) -> None:
     def enter(s: Any) -> None:
         s.buy(size=6, tradeid=1)
