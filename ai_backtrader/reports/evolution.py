@@ -61,7 +61,7 @@ def evolution_text(result: EvolutionResult, *, width: int = 100) -> str:
 def _champions(result: EvolutionResult) -> Table:
     validation, test, bars = result.borders
     table = Table(
-        box=SIMPLE_HEAD, pad_edge=False, show_edge=False, title_justify="left",
+        box=SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True, title_justify="left",
         title=f"Champions: Sharpe ratios on the {validation:,} bars of the search, on {test - validation:,} for\n"
         f"validation and on {bars - test:,} sealed ones, to which noise and all behind it belong",
     )  # fmt: skip

@@ -39,8 +39,8 @@ def open_executor(name: str = "local", *, jobs: int = 1) -> Iterator[Map]:
     ----------
     name
         ``"local"``: this process with one job, processes of this machine (joblib's loky) with more. ``"dask"``: the
-        cluster of the ``distributed.Client`` that is connected; a worker that dies costs only its unfinished tasks,
-        which others repeat. ``"ray"``: the cluster that ``ray.init`` joined. The last two need the extra
+        cluster of the ``distributed.Client`` that is connected; what a worker that dies had not finished, others
+        do again. ``"ray"``: the cluster that ``ray.init`` joined. The last two need the extra
         ``[distributed]``.
     jobs
         Processes of ``"local"``; clusters use all the workers they have.
@@ -61,9 +61,8 @@ def open_executor(name: str = "local", *, jobs: int = 1) -> Iterator[Map]:
         return
     joblib = _library("joblib", f"{jobs} jobs")
     if name == "dask":
-        yield _dask_map(_library("distributed", "executor 'dask'"))
-        return
-    if name == "ray":
+        _check_client(_library("distributed", "executor 'dask'"))
+    elif name == "ray":
         _library("ray.util.joblib", "executor 'ray'").register_ray()
     with (
         joblib.parallel_config(backend="loky" if name == "local" else name, n_jobs=jobs if name == "local" else -1),
@@ -72,20 +71,13 @@ def open_executor(name: str = "local", *, jobs: int = 1) -> Iterator[Map]:
         yield lambda function, items: list(parallel(joblib.delayed(function)(item) for item in items))
 
 
-def _dask_map(distributed: Any) -> Map:
-    # Not through joblib's Dask backend: that scatters arguments to single workers, and what was scattered is lost with
-    # the worker. Tasks that carry their arguments are simply run again elsewhere.
+def _check_client(distributed: Any) -> None:
     try:
-        client = distributed.get_client()
+        distributed.get_client()
     except ValueError as error:
         raise AIBacktraderError(
             "executor 'dask' needs a connected client; make one first: distributed.Client(address)"
         ) from error
-
-    def apply(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-        return list(client.gather(client.map(function, items, pure=False)))
-
-    return apply
 
 
 def _library(name: str, purpose: str) -> Any:

@@ -1,0 +1,83 @@
+"""Evaluations elsewhere: the same search, and nothing lost when a worker dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ai_backtrader.market import MarketData
+from ai_backtrader.rules import StrategyChromosome
+from ai_backtrader.strategy_evolver import EvolverSettings, Generation, StrategyEvolver, evolve, open_executor
+
+
+def slow_seven_genes(chromosome: StrategyChromosome) -> float:
+    time.sleep(0.05)
+    return -abs(sum(map(len, chromosome.sections.values())) - 7) - chromosome.risk.position_size
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    with open_executor() as apply:
+        assert apply(abs, [-3, 1, -2]) == [3, 1, 2]
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A Dask cluster with two worker processes and a client that is connected to it."""
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        ) as made,
+        distributed.Client(made) as client,
+    ):
+        yield client
+
+
+class KillOne:
+    """Kills a worker shortly after a generation, while the next one is evaluated."""
+
+    def __init__(self, client: Any) -> None:
+        self.pid = next(iter(client.run(os.getpid).values()))
+        self.killed = False
+
+    def __call__(self, generation: Generation) -> None:
+        if generation.number == 1:
+            threading.Timer(0.15, self._kill).start()
+
+    def _kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        self.killed = True
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets of the killed worker
+def test_a_worker_of_a_cluster_dies_and_nothing_is_lost(cluster: Any) -> None:
+    def run(**options: Any) -> StrategyEvolver:
+        evolver = StrategyEvolver(EvolverSettings(population=16), seed=3)
+        asyncio.run(evolver.run_evolution(5, fitness_fn=slow_seven_genes, **options))
+        return evolver
+
+    killer = KillOne(cluster)
+    here, there = run(), run(executor="dask", on_generation=killer)
+    assert killer.killed
+    assert there.best == here.best
+    assert there.history == here.history
+    assert here.evolution is not None
+    assert there.evolution is not None
+    assert there.evolution.population == here.evolution.population
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # as above
+def test_a_search_on_data_gives_the_same_champions_on_a_cluster(cluster: Any, walk: MarketData) -> None:
+    killer = KillOne(cluster)
+    options: dict[str, Any] = {"n_generations": 6, "population": 24, "seed": 3, "champions": 3}
+    there = evolve(walk, executor="dask", on_generation=killer, **options)
+    assert repr(there) == repr(evolve(walk, **options))
