@@ -7,8 +7,9 @@ looking for the next bit instead of visiting bars.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from ai_backtrader.simulation.compiling import compiled, inlined
 
 __all__ = ["combine", "is_set", "keep_from", "next_set"]
 
@@ -28,7 +29,7 @@ _PLACES = np.empty(64, np.int64)
 _PLACES[[((0x03F7_9D71_B4CB_0A89 << k) & 0xFFFF_FFFF_FFFF_FFFF) >> 58 for k in range(64)]] = np.arange(64)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@inlined
 def next_set(a: Words, b: Words, start: int, stop: int) -> int:
     """First bar in ``start <= bar < stop`` at which ``a`` or ``b`` is set; ``stop`` when there is none."""
     if start >= stop:
@@ -46,13 +47,13 @@ def next_set(a: Words, b: Words, start: int, stop: int) -> int:
     return int(min(stop, found))
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@inlined
 def is_set(words: Words, bar: int) -> bool:
     """Whether the condition holds at a bar."""
     return bool((words[bar >> 6] >> np.uint64(bar & _LOW_SIX)) & _ONE)
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@inlined
 def keep_from(words: Words, start: int) -> None:
     """Clear all bits before bar ``start``."""
     whole = min(start >> 6, len(words))
@@ -61,7 +62,7 @@ def keep_from(words: Words, start: int) -> None:
         words[whole] &= _ALL << np.uint64(start & _LOW_SIX)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def combine(table: NDArray[np.uint64], rows: NDArray[np.int64], need: int, out: Words) -> None:
     """Bars at which at least ``need`` of the conditions ``table[rows]`` hold.
 

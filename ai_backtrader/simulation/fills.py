@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from ai_backtrader.simulation.compiling import compiled, inlined
 
 __all__ = [
     "bankruptcy_price",
@@ -26,19 +27,19 @@ __all__ = [
 CAP, RATE, AMOUNT, MAX_LEVERAGE = 0, 1, 2, 3
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@inlined
 def slip_up(ceiling: float, price: float, slippage: float) -> float:
     """Price of a buy after slippage, never above ``ceiling``."""
     return min(ceiling, price * (1 + slippage)) if slippage != 0.0 else price
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@inlined
 def slip_down(floor: float, price: float, slippage: float) -> float:
     """Price of a sale after slippage, never below ``floor``."""
     return max(floor, price * (1 - slippage)) if slippage != 0.0 else price
 
 
-@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+@inlined
 def update_size(held: float, entry: float, size: float, price: float) -> tuple[float, float, float, float]:
     """Size and entry price after a fill, and the parts of it that open and close (``Position.update``)."""
     left = held + size
@@ -53,7 +54,7 @@ def update_size(held: float, entry: float, size: float, price: float) -> tuple[f
     return left, price, left, -held
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def try_plain(
     cash: float, held: float, entry: float, size: float, price: float, settings: Any
 ) -> tuple[float, float, float]:
@@ -68,7 +69,7 @@ def try_plain(
     return cash, held, entry
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def fill_plain(run: Any, size: float, price: float, settings: Any) -> tuple[float, float, float, bool]:
     """Execute an order of a position without margin.
 
@@ -102,7 +103,7 @@ def fill_plain(run: Any, size: float, price: float, settings: Any) -> tuple[floa
     return filled, pnl, fee, affordable
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _tier(settings: Any, notional: float) -> int:
     last = settings.tier_rows - 1
     for row in range(last):
@@ -111,7 +112,7 @@ def _tier(settings: Any, notional: float) -> int:
     return int(last)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def liquidation_price(size: float, entry: float, margin: float, settings: Any) -> float:
     """Where equity meets maintenance (``market.margin.liquidation_root``); -inf where a long has no such price."""
     units = abs(size)
@@ -128,13 +129,13 @@ def liquidation_price(size: float, entry: float, margin: float, settings: Any) -
     return root if root > 0.0 else 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def bankruptcy_price(size: float, entry: float, margin: float) -> float:
     """Where a position's margin is used up; ``size`` is signed."""
     return max(0.0, entry - margin / size)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def _inadmissible(notional: float, posted: float, leverage: float, settings: Any) -> bool:
     # Leverage above the tier's, or a margin that the maintenance margin eats up at once.
     row = _tier(settings, notional)
@@ -145,7 +146,7 @@ def _inadmissible(notional: float, posted: float, leverage: float, settings: Any
     return bool(posted <= notional * tiers[row, RATE] - tiers[row, AMOUNT])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def refuses_margined(cash: float, size: float, price: float, leverage: float, settings: Any) -> bool:
     """Whether ``check_submitted`` refuses an order that opens a margined position from flat."""
     notional = abs(size) * price
@@ -155,7 +156,7 @@ def refuses_margined(cash: float, size: float, price: float, leverage: float, se
     return bool(cash - (posted + abs(size) * settings.commission * price) < 0.0)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled
 def fill_margined(
     run: Any, size: float, price: float, leverage: float, settings: Any, liquidating: bool
 ) -> tuple[float, float, float, float, bool]:

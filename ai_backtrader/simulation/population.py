@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from ai_backtrader.simulation.bits import combine, keep_from
+from ai_backtrader.simulation.compiling import compiled
 from ai_backtrader.simulation.kernel import run_rule
 
 __all__ = ["run_population"]
@@ -20,16 +20,15 @@ Words = NDArray[np.uint64]
 
 
 def _version_of_sources() -> int:
-    """A number of the kernels' sources."""
-    names = ("bits.py", "fills.py", "kernel.py", "population.py", "state.py")
-    texts = [Path(__file__).with_name(name).read_bytes() for name in names]
+    """A number of this folder's sources."""
+    texts = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
     return int.from_bytes(hashlib.sha256(b"".join(texts)).digest()[:6], "big")
 
 
 def _compiled(version: int) -> Any:
     # Numba renews a cached kernel when its own file changes, not when a function that it calls does: after an upgrade
     # the old machine code would go on running. A closure's variables are part of the cache's key.
-    @njit(cache=True, nogil=True, error_model="numpy")
+    @compiled
     def run_population(
         first: int,
         last: int,
