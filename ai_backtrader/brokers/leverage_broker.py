@@ -40,8 +40,8 @@ class LeverageBroker(Liquidating):
        price; all orders of the feed are cancelled.
     3. Orders. In a bar whose mark range reaches the liquidation price the price is taken to go straight from the open
        to it: what fills on that way fills first (a stop nearer than the liquidation price wins), all else comes too
-       late.
-       A reduction never fills beyond the bankruptcy price of an isolated position.
+       late. Market orders go first in every bar, whatever their place in Backtrader's queue. A reduction never fills
+       beyond the bankruptcy price of an isolated position.
     4. Liquidation at the liquidation price where the mark range reaches it, also on the bar of the entry. For one
        raised by a stop inside the bar, the extreme may have come before it: it counts (pessimistic), unless the open
        alone lies beyond the liquidation price; then only the close counts. After a fill at the close nothing counts.
@@ -49,7 +49,12 @@ class LeverageBroker(Liquidating):
     The mark is the lines ``mark_open/high/low/close`` where the feed has them, else its own prices. A liquidation fills
     at the mark; price loss, commission and liquidation fee together never exceed the margin. The strategy that opened
     the position gets ``notify_order`` (``order.info["liquidation"]``), ``notify_trade`` and, where it defines it,
-    ``notify_liquidation(liquidation)``.
+    ``notify_liquidation(liquidation)``: in the same bar, before ``next()``; several strategies or trade ids that hold a
+    part of the position are each told, with an order for each part.
+
+    ``order_target_value`` and ``order_target_percent`` size exactly, in fractions, where the position is or would be
+    margined; from flat and with a leverage given only in the call Backtrader has sized in whole units before the broker
+    hears of it: prepare the leverage (``broker.prepare_leverage(data, 5)``), or set a default or a lot step.
 
     Params
     ------

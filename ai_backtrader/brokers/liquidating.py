@@ -124,7 +124,8 @@ class Liquidating(MarginFills):
             reason=reason,
         )
         self.liquidations.append(record)
-        self._untold.append((parts[0][0][0], record))
+        owners = {id(owner): owner for (owner, _), _ in parts}
+        self._untold += [(owner, record) for owner in owners.values()]
         _log.info("liquidated %s %g at %g on %s: %s", record.side, record.size, record.price, record.data_name, reason)
 
     def _cancel_all(self, data: Any) -> None:

@@ -25,6 +25,7 @@ class ArrayFeed(bt.feed.DataBase):
     def start(self) -> None:
         super().start()
         self._at = 0
+        self._columns = [(getattr(self.lines, name), values.tolist()) for name, values in self.p.columns.items()]
 
     def _load(self) -> bool:
         at = self._at
@@ -32,8 +33,8 @@ class ArrayFeed(bt.feed.DataBase):
             return False
         self._at = at + 1
         self.lines.datetime[0] = self.p.times[at]
-        for name, values in self.p.columns.items():
-            getattr(self.lines, name)[0] = values[at]
+        for line, values in self._columns:
+            line[0] = values[at]
         return True
 
 
@@ -219,3 +220,117 @@ def real_bars(shared_csv: Callable[[str], Path]) -> Callable[[str, int, int], di
         return {column: part[column].to_numpy() for column in part.columns} | {"index": part.index}
 
     return load
+
+
+class RandomTrader(bt.Strategy):
+    """Sends orders of every kind at random; what it does depends on the seed and on the broker's answers only."""
+
+    params = (("seed", 0), ("kinds", ()), ("size", 1.0))
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(self.p.seed)
+        self.log: list[Any] = []
+        self.sent: list[Any] = []
+        self.first_ref: int | None = None
+
+    def notify_order(self, order: Any) -> None:
+        if self.first_ref is None:
+            self.first_ref = order.ref
+        bits = [
+            (bit.dt, bit.size, bit.price, bit.closed, bit.closedvalue, bit.closedcomm, bit.opened, bit.openedvalue,
+             bit.openedcomm, bit.pnl, bit.psize, bit.pprice)
+            for bit in order.executed.exbits
+        ]  # fmt: skip
+        self.log.append(
+            (len(self), order.ref - self.first_ref, order.status, order.created.price, order.triggered, bits)
+        )
+
+    def notify_trade(self, trade: Any) -> None:
+        self.log.append((len(self), trade.status, trade.size, trade.price, trade.value, trade.pnl, trade.pnlcomm))
+
+    def next_open(self) -> None:
+        if self.rng.random() < 0.1:
+            self.act()
+
+    def next(self) -> None:
+        broker = self.broker
+        self.log.append(
+            (
+                len(self), broker.getcash(), broker.getvalue(), broker.fundvalue, broker.get_leverage(),
+                [(p.size, p.price, p.adjbase) for p in map(broker.getposition, self.datas)],
+                [broker.getvalue([data]) for data in self.datas],
+            )
+        )  # fmt: skip
+        if self.rng.random() < 0.25:
+            self.act()
+
+    def act(self) -> None:
+        rng = self.rng
+        data = self.datas[rng.integers(len(self.datas))]
+        close = float(data.close[0])
+        size = float(rng.choice([0.5, 1.0, 1.5, 3.0])) * self.p.size
+        if rng.random() < 0.5:
+            size = float(max(1, round(size)))
+        send = self.buy if rng.random() < 0.5 else self.sell
+        near = close * (1 + float(rng.normal(0, 0.01)))
+        kind = str(rng.choice(self.p.kinds))
+        valid = None
+        if "valid" in self.p.kinds and rng.random() < 0.3:
+            valid = [bt.Order.DAY, dt.timedelta(hours=5), data.datetime.datetime() + dt.timedelta(days=2), 0.5][
+                rng.integers(4)
+            ]
+        order = None
+        if kind in ("market", "valid"):
+            order = send(data=data, size=size)
+        elif kind == "close order":
+            order = send(data=data, size=size, exectype=bt.Order.Close)
+        elif kind == "limit":
+            order = send(data=data, size=size, exectype=bt.Order.Limit, price=near, valid=valid)
+        elif kind == "stop":
+            order = send(data=data, size=size, exectype=bt.Order.Stop, price=near, valid=valid)
+        elif kind == "stop limit":
+            limit = near * (1 + float(rng.normal(0, 0.003)))
+            order = send(data=data, size=size, exectype=bt.Order.StopLimit, price=near, plimit=limit, valid=valid)
+        elif kind == "trail":
+            order = send(data=data, size=size, exectype=bt.Order.StopTrail, trailpercent=0.01, valid=valid)
+        elif kind == "trail limit":
+            trail = {"exectype": bt.Order.StopTrailLimit, "trailamount": close * 0.01}
+            order = send(data=data, size=size, price=near, plimit=near, **trail)
+        elif kind == "bracket":
+            entry = [bt.Order.Market, bt.Order.Limit, bt.Order.Stop][rng.integers(3)]
+            width = close * float(rng.choice([0.005, 0.02]))
+            if rng.random() < 0.5:
+                self.buy_bracket(data=data, size=size, exectype=entry, price=near, stopprice=near - width,
+                                 limitprice=near + width)  # fmt: skip
+            else:
+                self.sell_bracket(data=data, size=size, exectype=entry, price=near, stopprice=near + width,
+                                  limitprice=near - width)  # fmt: skip
+        elif kind == "oco":
+            first = self.buy(data=data, size=size, exectype=bt.Order.Limit, price=close * 0.99)
+            order = self.sell(data=data, size=size, exectype=bt.Order.Limit, price=close * 1.01, oco=first)
+        elif kind == "reverse":
+            held = self.getposition(data).size
+            if held:
+                order = (self.sell if held > 0 else self.buy)(data=data, size=abs(held) + size)
+        elif kind == "exit":
+            order = self.close(data=data)
+        elif kind == "reduce":
+            order = self.close(data=data, size=abs(self.getposition(data).size) / 2)
+        elif kind == "target":
+            which = rng.integers(3)
+            if which == 0:
+                order = self.order_target_size(data=data, target=float(rng.integers(-3, 4)))
+            elif which == 1:
+                order = self.order_target_value(data=data, target=float(rng.normal(0, 0.3)) * 10_000)
+            else:
+                order = self.order_target_percent(data=data, target=float(rng.normal(0, 0.3)))
+        elif kind == "cancel" and self.sent:
+            self.cancel(self.sent[rng.integers(len(self.sent))])
+        if order is not None:
+            self.sent.append(order)
+
+
+@pytest.fixture(scope="session")
+def random_trader() -> type[RandomTrader]:
+    """A strategy that sends orders of every kind at random (params ``seed``, ``kinds``, ``size``)."""
+    return RandomTrader

@@ -13,7 +13,7 @@ from ai_backtrader.brokers import LeverageBroker
 from ai_backtrader.market.margin import MaintenanceTiers
 from ai_backtrader.values import Direction
 
-LENGTH = 10
+LENGTH = 7
 ROWS = (
     (0.0, 5_000.0, 0.004, 0.0, 125.0),
     (5_000.0, 20_000.0, 0.01, None, 50.0),
