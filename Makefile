@@ -6,12 +6,13 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --con
 SOURCES := $(shell find ai_backtrader strategies analyzers datafeeds -type f -not -name '*.pyc') pyproject.toml constraints.txt
 DATA   ?=
 ARGS   ?=
+PYTHONS ?= python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint dev clean
+.PHONY: help demo test test-slow test-pythons lint dev clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +39,12 @@ test: $(VENV)/.test  ## the tests, against the installed wheel
 
 test-slow: $(VENV)/.test  ## the longer checks
 	$(BIN)/pytest -n auto -m slow $(ARGS)
+
+test-pythons:  ## the tests under each of PYTHONS that is installed
+	@found=; for python in $(PYTHONS); do \
+	  $$python --version 2>/dev/null || continue; found=yes; \
+	  $(MAKE) test PYTHON=$$python VENV=.venv-$$(basename $$python) || exit 1; \
+	done; test -n "$$found" || { echo "not installed: $(PYTHONS)" >&2; exit 1; }
 
 lint: $(VENV)/.lint  ## format, lint, types, layers
 	$(BIN)/ruff format --check .
