@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ai_backtrader.errors import SettingsError
 from ai_backtrader.market import MarketData
 from ai_backtrader.simulation.state import BAR_DTYPE
 
@@ -27,17 +26,10 @@ def funding_due(data: MarketData, funding: float | bool | None) -> NDArray[np.fl
         Market data; a bar is charged the stamps since the start of the bar before it, its own start included.
     funding
         None: the rates of the data where they have some; False or 0: none; a number: that rate at 00, 08 and 16 UTC.
-
-    Raises
-    ------
-    SettingsError
-        If ``funding`` is something else.
     """
     if funding is None:
         rates = data.funding_rate
         return np.zeros(len(data)) if rates is None else np.nan_to_num(rates, nan=0.0)
-    if funding is True or isinstance(funding, str) or not np.isfinite(funding):
-        raise SettingsError("simulate", [f"funding must be a finite rate, False or None, got {funding!r}"])
     nanoseconds = data.times.astype("datetime64[ns]").astype(np.int64)
     days, rest = nanoseconds // _DAY_NANOSECONDS, nanoseconds % _DAY_NANOSECONDS
     moments = (days + _DAY_OF_1970).astype(np.float64) + rest / _DAY_NANOSECONDS

@@ -108,7 +108,7 @@ def run_rule(
     drop_children(run)
     run.close_size = run.entry_size = 0.0
     run.max_drawdown = run.sum_returns = run.sum_squares = 0.0
-    run.trade_commission = run.trade_pnl = run.gains = run.losses = run.fees = run.funding = 0.0
+    run.trade_commission = run.gains = run.losses = run.fees = run.funding = 0.0
     run.observations = run.bars_held = run.fills = run.trades = run.wins = run.liquidations = run.rejected = 0
     bar = -1  # the last bar that has been dealt with
     row = 0

@@ -28,8 +28,8 @@ __all__ = ["Simulator", "simulate"]
 
 _NOTHING = np.empty(0)
 _NO_FILLS = np.empty(0, FILL_DTYPE)
-# Rules that share one condition table; bounds its memory.
-_BATCH = 512
+# Rules that share one condition table: as many as keep it near 64 MiB at five conditions each, within these bounds.
+_SMALLEST_BATCH, _LARGEST_BATCH, _TABLE_BITS = 16, 512, 64 * 2**23
 # Work (rules times bars) below which a second thread costs more than it brings.
 _WORTH_A_THREAD = 500_000
 
@@ -148,7 +148,8 @@ class Simulator:
             faults.whole("threads", threads, low=1)
         faults.raise_if_any()
         parts = [np.empty(0, STATISTICS_DTYPE)]
-        for batch in _batches(chromosomes, _BATCH):
+        size = min(_LARGEST_BATCH, max(_SMALLEST_BATCH, _TABLE_BITS // (5 * len(self.data))))
+        for batch in _batches(chromosomes, size):
             _check_chromosomes(batch)
             plan = plan_rules(self.bank, batch)
             runs = np.zeros(len(batch), RUN_DTYPE)

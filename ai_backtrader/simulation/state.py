@@ -115,7 +115,6 @@ RUN_DTYPE = np.dtype(
         ("fill_reason", np.int64, (MOST_FILLS,)),
         ("fills", np.int64),
         ("trade_commission", np.float64),
-        ("trade_pnl", np.float64),
         ("trades", np.int64),
         ("wins", np.int64),
         ("gains", np.float64),
