@@ -17,7 +17,7 @@ from ai_backtrader.simulation import Simulator
 from ai_backtrader.strategy_evolver.executors import Map
 from ai_backtrader.strategy_evolver.fitness import Fitness, gene_count, worst_regime_sharpe
 
-__all__ = ["Evaluator", "score_chunk"]
+__all__ = ["Evaluator", "regime_trend", "score_chunk"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +45,7 @@ class Evaluator:
 
     @functools.cached_property
     def _trend(self) -> NDArray[np.int8]:
-        # The position that earns bar t was decided at t - 1.
-        labels = np.sign(label_regimes(compute_features(self.data)).labels)
-        return np.concatenate((labels[:1] * 0, labels[:-1])).astype(np.int8)
+        return regime_trend(self.data)
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers make their own simulator: series are cheaper to compute than to send.
@@ -75,6 +73,12 @@ class Evaluator:
         parts = np.array_split(np.arange(len(chromosomes)), min(max(chunks, 1), max(len(chromosomes), 1)))
         items = [(self, [chromosomes[place] for place in part]) for part in parts if len(part)]
         return [scores for part in apply(score_chunk, items) for scores in part]
+
+
+def regime_trend(data: MarketData) -> NDArray[np.int8]:
+    """Sign of the regime that each bar's position was decided in, at the bar before: 1 bull, 0 sideways, -1 bear."""
+    labels = np.sign(label_regimes(compute_features(data)).labels)
+    return np.concatenate((np.zeros(1), labels[:-1])).astype(np.int8)
 
 
 _KEPT: dict[str, Evaluator] = {}  # one feed in a worker process: its series are computed once, not once a task

@@ -17,15 +17,15 @@ from ai_backtrader.market.margin import MaintenanceTiers
 from ai_backtrader.rules import StrategyChromosome
 from ai_backtrader.simulation import SimulationResult, Simulator
 from ai_backtrader.strategy_evolver.checkpoint import dump_evolution, load_evolution, read_checkpoint, write_checkpoint
-from ai_backtrader.strategy_evolver.evaluation import Evaluator
+from ai_backtrader.strategy_evolver.evaluation import Evaluator, regime_trend
 from ai_backtrader.strategy_evolver.evolution import Evolution, Score
 from ai_backtrader.strategy_evolver.exam import examine
 from ai_backtrader.strategy_evolver.executors import Map, open_executor
-from ai_backtrader.strategy_evolver.fitness import Fitness, gene_count
+from ai_backtrader.strategy_evolver.fitness import Fitness, gene_count, worst_regime_sharpe
 from ai_backtrader.strategy_evolver.history import Generation
 from ai_backtrader.strategy_evolver.operators import chromosomes
 from ai_backtrader.strategy_evolver.result import Champion, EvolutionResult
-from ai_backtrader.strategy_evolver.segments import Borders, Figures, Split, segment_statistics
+from ai_backtrader.strategy_evolver.segments import Borders, Figures, Split, segment_returns, segment_statistics
 from ai_backtrader.strategy_evolver.settings import EvolverSettings
 
 __all__ = ["evolve"]
@@ -289,15 +289,22 @@ def _select(
     """The best in validation, no two alike; their runs on the whole feed; validation scores of the leaders."""
     # Validation must not see the test: its runs end where the test begins.
     seen = Simulator(data.head(borders.test), **search.evaluator.options)
+    fitness = search.evaluator.fitness
+    trend = regime_trend(seen.data)[borders.validation :] if fitness.worst_regime else None
+    share = (borders.test - borders.validation) / borders.validation
     found: list[tuple[float, Champion, bytes]] = []
     for chromosome, score in search.finals():
         result = seen.run(chromosome)
         train = segment_statistics(result, 0, borders.validation)
         validation = segment_statistics(result, borders.validation, borders.test)
+        judged = validation.copy()
+        if trend is not None:
+            returns = np.nan_to_num(segment_returns(result, borders.validation, borders.test))
+            judged["sharpe"] = worst_regime_sharpe(returns, trend, bars_per_year=result.bars_per_year)
         champion = Champion(
             chromosome=chromosome,
             train_score=score,
-            validation_score=_score(search.evaluator.fitness, validation, chromosome, borders),
+            validation_score=float(fitness.scores(judged, [gene_count(chromosome)], share=share)[0, 0]),
             train=Figures.of(train, borders.validation),
             validation=Figures.of(validation, borders.test - borders.validation),
         )
@@ -309,11 +316,6 @@ def _select(
     distinct = _distinct(ranked)[:most]
     history = tuple(scores.get(leader, math.nan) for leader in search.leaders)
     return distinct, [simulator.run(champion.chromosome) for champion in distinct], history
-
-
-def _score(fitness: Fitness, statistics: Any, chromosome: StrategyChromosome, borders: Borders) -> float:
-    share = (borders.test - borders.validation) / borders.validation
-    return float(fitness.scores(statistics, [gene_count(chromosome)], share=share)[0, 0])
 
 
 def _distinct(ranked: Sequence[tuple[float, Champion, bytes]]) -> list[Champion]:

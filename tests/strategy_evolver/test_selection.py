@@ -6,6 +6,7 @@ import itertools
 import math
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -58,3 +59,29 @@ def test_tournaments_favour_the_first_as_the_formula_says() -> None:
     winners = tournaments(np.random.default_rng(0), 10, size=3, shape=(200_000,))
     assert abs((winners == 0).mean() - (1 - 0.9**3)) < 0.005
     assert abs((winners == 9).mean() - 0.1**3) < 0.001
+
+
+def test_fronts_and_crowding_are_those_of_deap() -> None:
+    base = pytest.importorskip("deap.base")
+    emo = pytest.importorskip("deap.tools").emo
+
+    class Fitness(base.Fitness):  # type: ignore[name-defined,misc]  # DEAP has no types
+        weights = (1.0, 1.0)
+
+    class Individual:
+        def __init__(self, place: int, scores: list[float]) -> None:
+            self.place = place
+            self.fitness = Fitness(scores)
+
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        scores = rng.normal(size=(int(rng.integers(3, 60)), 2))
+        fronts = emo.sortNondominated([Individual(i, row) for i, row in enumerate(scores.tolist())], len(scores))
+        mine = non_dominated_fronts(scores)
+        assert [{one.place for one in front} for front in fronts] == [
+            set(np.flatnonzero(mine == front)) for front in range(mine.max() + 1)
+        ]
+        emo.assignCrowdingDist(fronts[0])
+        places = [one.place for one in fronts[0]]
+        theirs = 2.0 * np.array([one.fitness.crowding_dist for one in fronts[0]])  # DEAP takes the mean
+        np.testing.assert_allclose(crowding_distance(scores[places]), theirs)
