@@ -181,6 +181,7 @@ def test_an_order_filled_from_a_bar_that_was_over(make_market: Make, make_path: 
     finding = only(report, FindingKind.STALE_FILL)
     assert (finding.feed, finding.count) == ("SLOW", 1)
     assert finding.money == pytest.approx(10 * 91)
+    assert report.exchange.metrics["fills"] == 0
 
 
 class TooLargeForItsTier(LongAtBarTwo):
