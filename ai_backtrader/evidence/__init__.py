@@ -33,6 +33,10 @@ from ai_backtrader.evidence.multiple import (
     bonferroni,
     holm,
 )
+from ai_backtrader.evidence.overfitting import (
+    OverfittingEvidence,
+    probability_of_backtest_overfitting,
+)
 from ai_backtrader.evidence.sharpe import (
     Convention,
     SharpeEvidence,
@@ -46,6 +50,7 @@ from ai_backtrader.evidence.sharpe import (
 
 __all__ = [
     "Convention",
+    "OverfittingEvidence",
     "SharpeEvidence",
     "annual_volatility",
     "bar_returns",
@@ -71,6 +76,7 @@ __all__ = [
     "minimum_track_record_length",
     "omega_ratio",
     "probabilistic_sharpe_ratio",
+    "probability_of_backtest_overfitting",
     "profit_factor",
     "sharpe_evidence",
     "sharpe_ratio",
