@@ -184,7 +184,7 @@ def _draw_fitness(axes: Axes, result: EvolutionResult) -> None:
     if shown.size:
         low, high = min(0.0, float(shown.min())), float(shown.max())
         span = (high - low) or 1.0
-        low, high = low - 0.08 * span, high + 0.2 * span  # head room for the legend
+        low, high = low - 0.14 * span, high + 0.2 * span  # room for the note and the legend
         axes.set_ylim(low, high)
         hidden = int(np.count_nonzero(median < low))
         if hidden:

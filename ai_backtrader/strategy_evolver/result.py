@@ -81,7 +81,7 @@ class EvolutionResult:
     Attributes
     ----------
     champions
-        Best in validation first; no two trade alike. Empty where nothing ever traded.
+        Best in validation first; no two trade alike. Empty where none could be judged.
     evaluations
         Chromosomes evaluated in the search: the number of trials for the deflated Sharpe ratio.
     scores_std
@@ -126,8 +126,8 @@ class EvolutionResult:
         """
         if not self.champions:
             raise AIBacktraderError(
-                f"evolve: no champion, because none of {self.evaluations} strategies traded; give more bars, data that "
-                "move, or more generations"
+                f"evolve: no champion, because none of {self.evaluations} strategies closed a trade that moved the "
+                "account; give more bars, data that move, or more generations"
             )
         return next(iter(self.passed), self.champions[0])
 
@@ -143,7 +143,7 @@ class EvolutionResult:
         opened = sum(champion.exam is not None for champion in self.champions)
         sentence = f"{passed} of {count} passed the sealed test"
         if not count:
-            return f"{sentence}: none of {self.evaluations:,} strategies traded"
+            return f"{sentence}: none of {self.evaluations:,} strategies closed a trade that moved the account"
         if not opened:
             return f"{sentence}: none gained in validation, the test stays sealed"
         return f"{sentence} after {self.evaluations:,} evaluations"

@@ -34,8 +34,8 @@ _TOPS = 3  # best of each island and generation that go to validation
 _MOST_FINALISTS = 200
 
 
-class NeverTraded(Exception):  # noqa: N818  # a finding about a strategy, not an error of the program
-    """A strategy sent no order that was filled."""
+class NoScore(Exception):  # noqa: N818  # a finding about a strategy, not an error of the program
+    """A strategy closed no trade, or its account never moved."""
 
 
 def evolve(
@@ -225,7 +225,8 @@ class _Search:
             scores = self.evaluator.scores(asked, threads=jobs)
         else:
             scores = self.evaluator.scores_through(apply, asked, chunks=max(jobs, 4))
-        told: list[Score] = [NeverTraded("no order was filled") if math.isnan(score[0]) else score for score in scores]
+        nothing = NoScore("no trade closed, or the account never moved")
+        told: list[Score] = [nothing if math.isnan(score[0]) else score for score in scores]
         generation = self.evolution.tell(told)
         first = np.array([score[0] for score in scores if math.isfinite(score[0])])
         count, total, squares = self.sums

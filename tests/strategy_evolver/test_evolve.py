@@ -112,20 +112,26 @@ def test_champions_without_gain_in_validation_leave_the_test_sealed(make_market:
     assert "the test stays sealed" in result.verdict
 
 
-def test_flat_prices_end_in_zero_of_zero() -> None:
+@pytest.mark.parametrize(("commission", "verdict"), [(0.0005, "the test stays sealed"), (0.0, "0 of 0 passed")])
+def test_flat_prices_end_in_an_honest_nothing(commission: float, verdict: str) -> None:
     index = pd.date_range("2024-01-01", periods=800, freq="h", tz="UTC")
     frame = pd.DataFrame({"open": 5.0, "high": 5.0, "low": 5.0, "close": 5.0, "volume": 0.0}, index=index)
-    result = evolve(MarketData.from_frame(frame, symbol="FLAT"), n_generations=3, population=12, seed=1)
+    data = MarketData.from_frame(frame, symbol="FLAT")
+    result = evolve(data, n_generations=3, population=20, seed=0, commission=commission)
     assert result.passed == ()
-    assert "0 of " in result.verdict
-    assert "passed the sealed test" in result.verdict
+    assert verdict in result.verdict
+    assert len(result.history) == 3
 
 
 def test_a_search_in_which_nobody_traded_has_no_best(found: EvolutionResult) -> None:
     empty = dataclasses.replace(found, champions=())
     assert empty.passed == ()
-    assert empty.verdict == "0 of 0 passed the sealed test: none of 556 strategies traded"
-    with pytest.raises(AIBacktraderError, match="no champion, because none of 556 strategies traded"):
+    assert (
+        empty.verdict == "0 of 0 passed the sealed test: none of 556 strategies closed a trade that moved the account"
+    )
+    with pytest.raises(
+        AIBacktraderError, match="no champion, because none of 556 strategies closed a trade that moved the account"
+    ):
         _ = empty.best
 
 
