@@ -44,6 +44,15 @@ def backtrader_times(times: NDArray[np.datetime64]) -> NDArray[np.float64]:
     return numbers
 
 
+def _bar_seconds(feed: Any) -> int:
+    """Bar length of any feed as far as it tells; a feed that does not is never the shorter one."""
+    market_data = getattr(feed, "market_data", None)
+    if market_data is not None:
+        return int(market_data.bar_seconds)
+    unit = {bt.TimeFrame.Seconds: 1, bt.TimeFrame.Minutes: 60, bt.TimeFrame.Days: _DAY_SECONDS}.get(feed._timeframe)
+    return 7 * _DAY_SECONDS if unit is None else unit * (feed._compression or 1)
+
+
 def _timeframe(bar_seconds: int) -> tuple[int, int]:
     # Backtrader's name of a bar length: a whole number of the largest unit that fits.
     frames = bt.TimeFrame
@@ -62,6 +71,8 @@ class PerpetualData(bt.feed.DataBase):
     """Backtrader feed over :class:`~ai_backtrader.market.MarketData`, which it hands to Cerebro all at once.
 
     Feeds without the extra columns work too: their extra lines are NaN throughout. The time of a bar is its start, UTC.
+    Beside feeds of shorter bars it is the start of the short bar in which it ends: Backtrader hands a bar out at its
+    time, and a daily bar labelled by its start would be known a day early among hourly ones.
     Timeframe and compression follow the bar length and the name is the symbol, unless given.
 
     Params:
@@ -193,8 +204,15 @@ class PerpetualData(bt.feed.DataBase):
         arrays["openinterest"] = (
             np.nan_to_num(held["open_interest"]) if "open_interest" in held else np.zeros(len(data))
         )
-        arrays["datetime"] = backtrader_times(data.times)
+        late = data.bar_seconds - min((_bar_seconds(feed) for feed in self._beside()), default=data.bar_seconds)
+        arrays["datetime"] = backtrader_times(data.times + np.timedelta64(max(0, late), "s"))
         return arrays
+
+    def _beside(self) -> list[Any]:
+        """The feeds of the run that are traded at their own bars."""
+        environment = getattr(self, "_env", None)
+        feeds = [] if environment is None else environment.datas
+        return [feed for feed in feeds if not getattr(feed, "resampling", 0) and not getattr(feed, "replaying", 0)]
 
 
 def _leave_extra_lines_empty(feed: Any, symbol: str, how: str) -> None:

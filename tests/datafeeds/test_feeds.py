@@ -319,3 +319,35 @@ def test_the_last_prices_are_backtraders(how: dict[str, Any]) -> None:
         seen.append(cerebro.run()[0].seen)
     ours, theirs = ([[0.0 if value != value else value for value in row] for row in rows] for rows in seen)
     assert ours == theirs
+
+
+@pytest.mark.parametrize("how", [{}, {"runonce": False}, {"preload": False}], ids=str)
+@pytest.mark.parametrize("slow_first", [True, False])
+def test_a_slow_bar_is_not_known_before_it_ends(how: dict[str, Any], slow_first: bool) -> None:
+    hourly = load_sample().head(600)
+    frame = (
+        hourly.to_frame()
+        .resample("4h")
+        .agg({"open": "first", "high": "max", "low": "min", "close": "last", "volume": "sum"})
+    )
+    slow = MarketData.from_frame(frame.dropna(), symbol="FOUR")
+
+    class Watch(bt.Strategy):
+        def __init__(self) -> None:
+            self.known: list[tuple[float, float]] = []
+
+        def next(self) -> None:
+            # Where the hourly feed has a gap, the slow bar comes alone.
+            self.known.append((max(data.datetime[0] for data in self.datas), self.getdatabyname("FOUR").close[0]))
+
+    cerebro = bt.Cerebro(stdstats=False, **how)
+    for data in (slow, hourly) if slow_first else (hourly, slow):
+        cerebro.adddata(PerpetualData(dataname=data))
+    cerebro.addstrategy(Watch)
+    known = cerebro.run()[0].known
+    assert len(known) > 500
+    ends = slow.times + np.timedelta64(4, "h")
+    for time, close in known:
+        now = np.datetime64(bt.num2date(time), "ns") + np.timedelta64(1, "h")
+        newest = int(np.searchsorted(ends, now, side="right")) - 1
+        assert close == slow.close[newest]
