@@ -145,6 +145,38 @@ def audit(
 
 
 @app.command()
+def lookahead(
+    strategy_file: Annotated[
+        Path, typer.Argument(help="Python file with the strategy. It is run: load what you trust.")
+    ],
+    data: Annotated[list[Path], typer.Option(help="File of bars; again for further feeds.")],
+    strategy: Annotated[str | None, typer.Option(help="Class to check, where the file holds several.")] = None,
+    param: Annotated[
+        list[str] | None, typer.Option(help="Parameter of the strategy: name=value; again for more.")
+    ] = None,
+    repair: Repair = None,
+    as_json: AsJson = False,
+    fail_on_findings: Annotated[
+        bool, typer.Option(help="Leave with exit code 3 unless the strategy is clean.")
+    ] = False,
+) -> None:
+    """Say whether a strategy of yours knows the future, and at which order that shows first."""
+    from ai_backtrader.audit import check_lookahead, load_strategy
+    from ai_backtrader.cli.audit import parse_params
+    from ai_backtrader.cli.lookahead import lookahead_table
+
+    params = parse_params(param or [])
+    chosen = load_strategy(strategy_file, strategy)
+    report = check_lookahead(chosen, [_load(path, None, repair) for path in data], **params)
+    if as_json:
+        _print_json(report.to_dict())
+    else:
+        Console().print(lookahead_table(report), highlight=False)
+    if fail_on_findings and not report.clean:
+        raise typer.Exit(3)
+
+
+@app.command()
 def evolve(
     data: DataFile,
     generations: Annotated[int, typer.Option(help="Generations to breed.")] = 20,
