@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ai_backtrader.market import MarketData
 from ai_backtrader.rules import StrategyChromosome
+from ai_backtrader.simulation import Simulator
+from ai_backtrader.strategies import compile_strategy
 from ai_backtrader.strategy_evolver import crossover, mutate
 from ai_backtrader.strategy_evolver.operators import MOST_GENES
 
@@ -37,9 +40,16 @@ def test_three_thousand_children_are_valid() -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_children_are_valid() -> None:
-    for chromosome in breed(100_000, 2):
+def test_a_hundred_thousand_children_are_valid_and_compile(walk: MarketData) -> None:
+    made = breed(100_000, 2)
+    for chromosome in made:
         assert_valid(chromosome, max_leverage=10.0)
+    statistics = Simulator(walk.head(600)).run_many(made)
+    assert np.isfinite(statistics["final_equity"]).all()
+    assert (statistics["trades"] > 0).mean() > 0.2
+    # Classes stay in Backtrader's registries for good, so one in a hundred.
+    for chromosome in made[::100]:
+        assert compile_strategy(chromosome).chromosome == chromosome
 
 
 def test_parents_stay_as_they_are() -> None:
