@@ -47,17 +47,27 @@ from ai_backtrader.evidence.sharpe import (
     probabilistic_sharpe_ratio,
     sharpe_evidence,
 )
+from ai_backtrader.evidence.splits import (
+    CombinatorialSplit,
+    Split,
+    combinatorial_purged_splits,
+    purged_k_fold,
+    purged_walk_forward,
+)
 
 __all__ = [
+    "CombinatorialSplit",
     "Convention",
     "OverfittingEvidence",
     "SharpeEvidence",
+    "Split",
     "annual_volatility",
     "bar_returns",
     "bars_per_year",
     "bonferroni",
     "cagr",
     "calmar_ratio",
+    "combinatorial_purged_splits",
     "compound_rate",
     "deflated_sharpe_ratio",
     "downside_deviation",
@@ -78,6 +88,8 @@ __all__ = [
     "probabilistic_sharpe_ratio",
     "probability_of_backtest_overfitting",
     "profit_factor",
+    "purged_k_fold",
+    "purged_walk_forward",
     "sharpe_evidence",
     "sharpe_ratio",
     "skewness",
