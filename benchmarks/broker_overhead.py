@@ -28,7 +28,7 @@ from ai_backtrader.market import MarketData, load_tiers
 
 
 def prices(bars: int, marks: bool) -> MarketData:
-    """Hourly bars of a random walk, with mark price and funding if asked."""
+    """Bars of a quarter of an hour of a random walk, with mark price and funding if asked."""
     rng = np.random.default_rng(1)
     close = 30_000 * np.exp(np.cumsum(rng.normal(0, 0.004, bars)))
     before = np.concatenate([[30_000.0], close[:-1]])
@@ -37,8 +37,8 @@ def prices(bars: int, marks: bool) -> MarketData:
     columns = {"open": before, "high": high, "low": low, "close": close, "volume": np.full(bars, 1000.0)}
     if marks:
         columns |= {f"mark_{name}": columns[name] for name in ("open", "high", "low", "close")}
-        columns["funding_rate"] = np.where(np.arange(bars) % 8 == 0, 0.0001, 0.0)
-    index = pd.date_range("1990-01-01", periods=bars, freq="h", tz="UTC")
+        columns["funding_rate"] = np.where(np.arange(bars) % 32 == 0, 0.0001, 0.0)
+    index = pd.date_range("2000-01-01", periods=bars, freq="15min", tz="UTC")
     return MarketData.from_frame(pd.DataFrame(columns, index=index), symbol="BTCUSDT")
 
 
@@ -63,7 +63,7 @@ class Reversing(Cross):
     def next(self) -> None:
         if not self.cross[0]:
             return
-        want = self.p.share * 10_000 / self.data.close[0] * (1 if self.cross[0] > 0 else -1)
+        want = self.p.share * self.broker.getvalue() / self.data.close[0] * (1 if self.cross[0] > 0 else -1)
         change = want - self.position.size
         if change:
             (self.buy if change > 0 else self.sell)(size=abs(change))
@@ -81,7 +81,7 @@ class Brackets(bt.Strategy):
         up = len(self) % 2
         sign = 1 if up else -1
         (self.buy_bracket if up else self.sell_bracket)(
-            size=self.p.share * 10_000 / close, exectype=bt.Order.Market,
+            size=self.p.share * self.broker.getvalue() / close, exectype=bt.Order.Market,
             stopprice=close * (1 - sign * 0.02), limitprice=close * (1 + sign * 0.02),
         )  # fmt: skip
 
