@@ -33,9 +33,22 @@ from ai_backtrader.evidence.multiple import (
     bonferroni,
     holm,
 )
+from ai_backtrader.evidence.noise import (
+    NoiseFloor,
+    noise_floor,
+)
 from ai_backtrader.evidence.overfitting import (
     OverfittingEvidence,
     probability_of_backtest_overfitting,
+)
+from ai_backtrader.evidence.resampling import (
+    BlockLength,
+    BootstrapEvidence,
+    TradeOrderEvidence,
+    block_bootstrap,
+    bootstrap_indices,
+    optimal_block_length,
+    shuffle_trades,
 )
 from ai_backtrader.evidence.sharpe import (
     Convention,
@@ -56,15 +69,21 @@ from ai_backtrader.evidence.splits import (
 )
 
 __all__ = [
+    "BlockLength",
+    "BootstrapEvidence",
     "CombinatorialSplit",
     "Convention",
+    "NoiseFloor",
     "OverfittingEvidence",
     "SharpeEvidence",
     "Split",
+    "TradeOrderEvidence",
     "annual_volatility",
     "bar_returns",
     "bars_per_year",
+    "block_bootstrap",
     "bonferroni",
+    "bootstrap_indices",
     "cagr",
     "calmar_ratio",
     "combinatorial_purged_splits",
@@ -84,7 +103,9 @@ __all__ = [
     "max_drawdown_bars",
     "minimum_backtest_length",
     "minimum_track_record_length",
+    "noise_floor",
     "omega_ratio",
+    "optimal_block_length",
     "probabilistic_sharpe_ratio",
     "probability_of_backtest_overfitting",
     "profit_factor",
@@ -92,6 +113,7 @@ __all__ = [
     "purged_walk_forward",
     "sharpe_evidence",
     "sharpe_ratio",
+    "shuffle_trades",
     "skewness",
     "sortino_ratio",
     "system_quality_number",
