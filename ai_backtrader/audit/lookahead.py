@@ -40,11 +40,12 @@ def check_lookahead(
     """Say whether a strategy's orders depend on bars that come after them.
 
     The strategy runs over all data, then up to 22 times more: once again as it is (is it deterministic, does it keep
-    something from run to run?), once with ``preload=False`` (there ``data.close[1]`` reads no future), with the data
-    cut right after bars at which it sent orders, and with everything after such bars turned into another future, also
-    in arrays, frames, lists and MarketData that its class, module, closures or parameters hold. Orders, cancellations
-    and fills up to the bar must be the same. Columns prepared elsewhere (extra feed lines, series that the class holds)
-    are also tested for what they know of the returns to come; one that does and that the orders depend on is a leak.
+    something from run to run?), once with ``preload=False`` (there ``data.close[1]`` reads no future), once with every
+    bar hidden until it comes, with the data cut right after bars at which it sent orders, and with everything after
+    such bars turned into another future, also in arrays, frames, lists and MarketData that its class, module, closures
+    or parameters hold. Orders, cancellations and fills up to the bar must be the same. Columns prepared elsewhere
+    (extra feed lines, series that the class holds) are also tested for what they know of the returns to come; one that
+    does and that the orders depend on is a leak.
 
     Parameters
     ----------
@@ -183,7 +184,7 @@ class _Check:
                 )
             self.notes.append("the strategy sent no order: there is nothing to check")
             return Verdict.NOTHING_TO_CHECK, None
-        for look in (self._cheat, self._without_preload, self._other_futures, self._prepared):
+        for look in (self._cheat, self._without_preload, self._behind_a_curtain, self._other_futures, self._prepared):
             difference = look()
             if difference is not None:
                 return Verdict.LEAKING, difference
@@ -192,12 +193,17 @@ class _Check:
         return Verdict.CLEAN, None
 
     def _run(
-        self, feeds: tuple[MarketData, ...] | None = None, *, fresh: bool = True, preload: bool = True
+        self,
+        feeds: tuple[MarketData, ...] | None = None,
+        *,
+        fresh: bool = True,
+        preload: bool = True,
+        curtain: bool = False,
     ) -> OrderLog:
         if fresh:
             restore(self.before)
         self.runs += 1
-        return run_logged(self.setup, feeds or self.feeds, self.timeline, self.params, preload=preload)
+        return run_logged(self.setup, feeds or self.feeds, self.timeline, self.params, preload=preload, curtain=curtain)
 
     def _compare(self, test: str, other: OrderLog, upto: int | None = None) -> Difference | None:
         last = len(self.timeline.labels) - 1 if upto is None else upto
@@ -216,13 +222,22 @@ class _Check:
         return Difference(fill.bar, fill.time, fill, None, test)
 
     def _without_preload(self) -> Difference | None:
-        suspect = self._compare("preload=False", self._run(preload=False))
+        return self._confirmed(self._compare("preload=False", self._run(preload=False)))
+
+    def _behind_a_curtain(self) -> Difference | None:
+        test = "every bar hidden until it comes"
+        return self._confirmed(self._compare(test, self._run(curtain=True)))
+
+    def _confirmed(self, suspect: Difference | None) -> Difference | None:
+        """The difference, if another future shows it too.
+
+        Indicators of somebody's own making may work only when computed over all bars at once.
+        """
         if suspect is None:
             return None
-        # Indicators of their own making may work only when preloaded: the same bar must also react to another future.
         if 0 <= suspect.bar < len(self.timeline.labels) - 1 and (self._changed(suspect.bar) or self._cut(suspect.bar)):
             return suspect
-        self.doubt = suspect
+        self.doubt = self.doubt or suspect
         return None
 
     def _other_futures(self) -> Difference | None:
@@ -230,7 +245,9 @@ class _Check:
         bars = sorted({event.bar for event in self.full.events if event.kind != "fill" and 0 <= event.bar < last})
         if not bars:
             bars = [last // 2]
-        for bar in [bars[place] for place in np.unique(np.linspace(0, len(bars) - 1, _PLACES).astype(int))]:
+        # Two runs a bar; two are kept for the warm-up and one for a column that was prepared elsewhere.
+        count = min(_PLACES, (MAX_RUNS - 3 - self.runs) // 2)
+        for bar in [bars[place] for place in np.unique(np.linspace(0, len(bars) - 1, count).astype(int))]:
             difference = self._changed(bar) or self._cut(bar)
             if difference is not None:
                 return difference

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import datetime as dt
 import itertools
 import math
@@ -82,6 +83,44 @@ class OrderLog:
         return [event for event in self.events if event.kind == "order"]
 
 
+class _Curtain(_WhenComplete):
+    """Preloaded feed whose lines hold something else in the place of every bar that has not come yet.
+
+    Each future bar is mirrored at the close before it, three times as far: whoever looks one bar ahead sees the
+    opposite of what will be. Times stay, since Cerebro steps by them.
+    """
+
+    def preload(self) -> None:
+        super().preload()
+        count = len(self.market_data)
+        centre = np.log(np.concatenate((self.market_data.close[:1], self.market_data.close[:-1])))
+        self._true, self._false = {}, {}
+        for alias in self.getlinealiases():
+            line = getattr(self.lines, alias)
+            if alias == "datetime" or len(line.array) < count:
+                continue
+            true = np.array(line.array[:count])
+            price = alias.removeprefix("mark_") in ("open", "high", "low", "close")
+            other = np.exp(4.0 * centre - 3.0 * np.log(true)) if price else 2.0 - 3.0 * true
+            self._true[line], self._false[line] = true.tolist(), other.tolist()
+            line.array[:count] = array.array("d", other)
+
+    def advance(self, size: int = 1, datamaster: Any = None, ticks: bool = True) -> None:
+        """Draw the curtain from the bar that comes now."""
+        if datamaster is None:
+            for line, true in self._true.items():
+                place = line.idx + size
+                if 0 <= place < len(true):
+                    line.array[place] = true[place]
+        super().advance(size, datamaster, ticks)
+
+    def rewind(self, size: int = 1) -> None:
+        """Cerebro asked too early: the bar is for later."""
+        for line, false in self._false.items():
+            line.array[line.idx] = false[line.idx]
+        super().rewind(size)
+
+
 class _Scribe(bt.Analyzer):
     """Counts steps and writes fills; outside of the strategy, so that what was seen stays when it raises."""
 
@@ -102,15 +141,21 @@ def run_logged(
     params: Mapping[str, Any],
     *,
     preload: bool = True,
+    curtain: bool = False,
 ) -> OrderLog:
-    """Run the strategy once; an error of its code ends the log as an event."""
+    """Run the strategy once; an error of its code ends the log as an event.
+
+    ``preload=False`` loads bar by bar; ``curtain=True`` preloads, bar by bar too, with every bar hidden until it comes.
+    """
     log = OrderLog()
     cerebro = bt.Cerebro(stdstats=False)
     cerebro.broker = bt.brokers.BackBroker() if setup.make_broker is None else setup.make_broker()
     cerebro.broker.setcash(setup.cash)
     names: dict[Any, str] = {}
     for feed, name in zip(feeds, setup.names, strict=True):
-        line = _WhenComplete(dataname=feed, name=name, delay=feed.bar_seconds - timeline.shortest)
+        line = (_Curtain if curtain else _WhenComplete)(
+            dataname=feed, name=name, delay=feed.bar_seconds - timeline.shortest
+        )
         names[cerebro.adddata(line)] = name
     done = -1
 
@@ -146,7 +191,7 @@ def run_logged(
         cerebro.addsizer(setup.sizer, **dict(setup.sizer_params))
     cerebro.addanalyzer(_Scribe, note=note, fills=lambda order, bit: event("fill", order, bit.size, bit.price))
     try:
-        cerebro.run(preload=preload)
+        cerebro.run(preload=preload, runonce=not curtain)
     except Exception as error:  # anything that a user's code may raise: it is an event like another
         log.error = error
         words = f"{type(error).__name__}: {error}"

@@ -75,17 +75,29 @@ def informed_held(feeds: tuple[MarketData, ...], places: list[Namespace]) -> lis
     for place in places:
         for name, value in place.read().items():
             feed = feed_of_rows(value, feeds)
-            if feed is None or id(value) in seen:
+            rows = value if feed is not None else _as_of(value, feeds[0])
+            if rows is None or id(value) in seen:
                 continue
             seen.add(id(value))
-            knows = next((told for column in _columns(value) if (told := future_score(column, feed.close))), None)
+            close = (feed or feeds[0]).close
+            knows = next((told for column in _columns(rows) if (told := future_score(column, close))), None)
             if knows is not None:
                 mixed = reordered(value, np.random.default_rng(0))
                 found.append(Informed(f"{place.label}{name}", knows, None, place, name, mixed))
     return found
 
 
+def _as_of(value: Any, feed: MarketData) -> Any:
+    """A series or frame with rows of its own times, such as days: at each bar the row last labelled, or None."""
+    if not isinstance(value, pd.Series | pd.DataFrame) or not isinstance(value.index, pd.DatetimeIndex):
+        return None
+    stamps = value.index if value.index.tz is not None else value.index.tz_localize("UTC")
+    if not (stamps.is_monotonic_increasing and stamps.is_unique):
+        return None
+    return value.set_axis(stamps, axis=0).reindex(pd.DatetimeIndex(feed.times, tz="UTC"), method="ffill")
+
+
 def _columns(value: Any) -> Iterator[NDArray[np.float64]]:
     numbers = pd.DataFrame(list(value.values()) if isinstance(value, dict) else value)
-    for place in range(numbers.shape[1]):
+    for place in range(numbers.shape[1]):  # names may be double
         yield pd.to_numeric(numbers.iloc[:, place], errors="coerce").to_numpy(dtype=np.float64)

@@ -269,6 +269,40 @@ def future_rows(data: MarketData) -> type:
     return FutureRows
 
 
+def prophetic_dict(data: MarketData) -> type:
+    frame = data.to_frame()
+    rise = frame["close"].shift(-1) > frame["close"]
+
+    class PropheticDict(Turning):
+        signals = dict(zip(rise.index.tz_localize(None).to_pydatetime(), rise.tolist(), strict=True))  # type: ignore[attr-defined]  # a DatetimeIndex
+
+        def side(self) -> int:
+            return 1 if self.signals[self.data.datetime.datetime(0)] else -1
+
+    return PropheticDict
+
+
+def held_market(data: MarketData) -> type:
+    class HeldMarket(Turning):
+        market = data
+
+        def side(self) -> int:
+            ahead = self.market.high[min(len(self), len(self.market) - 1)]
+            return 1 if ahead > self.data.high[0] else -1
+
+    return HeldMarket
+
+
+class SeldomPeeks(bt.Strategy):
+    """One order in twelve has a size of the future."""
+
+    def next(self) -> None:
+        if len(self) % 5 == 0:
+            close = self.data.close.array
+            rises = len(self) % 60 == 0 and len(self) < len(close) and close[len(self)] > self.data.close[0]
+            self.buy(size=2 if rises else 1)
+
+
 class SignalLine(Turning):
     def side(self) -> int:
         return 1 if self.data.open_interest[0] > 0 else -1
@@ -297,12 +331,15 @@ LEAKING: dict[str, Case] = {
             NextClose, GuardedCloseInTwoBars, GetAhead, LineArray, Swallowed, FullSampleScore, CentredAverage,
             DailyCloseFromHours, ShiftedIndicator, StopUnderTheFutureLow, ExitOnTheLastBar, KnowsTheLastTime,
             CheatsOnClose, RemembersTheEarlierRun, CancelsByTheFuture, SizesByTomorrow,
+            SeldomPeeks,
         )
     },
     "RanksByFutureReturn": (same(RanksByFutureReturn), pair),
     "ShiftedFrame": (shifted_frame, plain),
     "NormalisedFrame": (normalised_frame, plain),
     "FutureRows": (future_rows, plain),
+    "PropheticDict": (prophetic_dict, plain),
+    "HeldMarket": (held_market, plain),
     "SignalLine": (same(SignalLine), prophecy),
 }  # fmt: skip
 

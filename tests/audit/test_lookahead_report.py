@@ -185,6 +185,59 @@ def test_orders_that_count_bars_never_settle(data: MarketData) -> None:
     assert "did not settle" in str(report)
 
 
+class OnlyOnce(bt.Indicator):
+    """Average that works only over all bars at once."""
+
+    lines = ("average",)
+
+    def __init__(self) -> None:
+        self.addminperiod(10)
+
+    def once(self, start: int, end: int) -> None:
+        past = np.array(self.data.array)
+        for place in range(start, end):
+            self.lines.average.array[place] = past[place - 9 : place + 1].mean()
+
+    def next(self) -> None:
+        self.lines.average[0] = float("nan")
+
+
+def test_an_indicator_that_needs_preloading_is_noted_and_not_accused(data: MarketData) -> None:
+    class Above(bt.Strategy):
+        def __init__(self) -> None:
+            self.average = OnlyOnce(self.data)
+
+        def next(self) -> None:
+            if self.data.close[0] > self.average[0]:
+                self.buy(size=1)
+
+    report = check_lookahead(Above, data)
+    assert report.clean
+    assert "differs without preloading, but with no other future" in report.notes[0]
+
+
+def test_days_of_a_frame_that_know_the_evening_are_found() -> None:
+    bars = load_sample().head(900)
+    evenings = bars.to_frame()["close"].resample("1D").last().dropna()
+
+    class Evening(bt.Strategy):
+        days = evenings
+
+        def next(self) -> None:
+            today = pd.Timestamp(self.data.datetime.date(0), tz="UTC")
+            if len(self) % 4 == 0 and self.days.get(today, 0.0) > self.data.close[0]:
+                self.buy(size=1)
+
+    class Yesterday(Evening):
+        days = evenings.shift(1)
+
+    report = check_lookahead(Evening, bars)
+    assert report.verdict is Verdict.LEAKING
+    assert report.first_difference is not None
+    assert "Evening.days" in report.first_difference.test
+    assert check_lookahead(Yesterday, bars).clean
+
+
 def test_what_the_class_holds_is_as_it_was_afterwards(data: MarketData) -> None:
     closes = data.close.tolist()
 
