@@ -28,6 +28,11 @@ def alike(rng: np.random.Generator) -> np.ndarray:
     return 0.6**0.5 * rng.standard_normal((BARS, 1)) + 0.4**0.5 * rng.standard_normal((BARS, TRIALS))
 
 
+def nearly_one(rng: np.random.Generator) -> np.ndarray:
+    """Fifty names for one trial: correlated 0.95."""
+    return 0.95**0.5 * rng.standard_normal((BARS, 1)) + 0.05**0.5 * rng.standard_normal((BARS, TRIALS))
+
+
 def deflated_best(returns: np.ndarray, *, spread_known: bool, convention: ev.Convention = "2012") -> tuple[float, int]:
     sharpes = returns.mean(axis=0) / returns.std(axis=0, ddof=1)
     best = int(np.argmax(sharpes))
@@ -80,7 +85,7 @@ def test_a_planted_edge_is_seen() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("convention", ["2012", "2025"])
 @pytest.mark.parametrize("spread_known", [True, False])
-@pytest.mark.parametrize("noise", [independent, fat_tailed, alike], ids=lambda noise: noise.__name__)
+@pytest.mark.parametrize("noise", [independent, fat_tailed, alike, nearly_one], ids=lambda noise: noise.__name__)
 def test_of_a_thousand_searches_in_noise_few_are_taken_for_an_edge(
     noise: Noise, spread_known: bool, convention: ev.Convention
 ) -> None:

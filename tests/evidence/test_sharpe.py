@@ -136,6 +136,26 @@ def test_the_evidence_of_a_series_is_that_of_its_moments() -> None:
     assert ev.sharpe_evidence(holes, n_trials=30, trials_sharpe_std=0.05) == found
 
 
+@pytest.mark.parametrize(
+    ("seed", "n", "n_trials", "expected_maximum", "deflated"),
+    [
+        (1, 300, 10, 0.10645100579951557, 0.47451711523626244),
+        (2, 900, 40, 0.14055887406009562, 0.13645666616646718),
+        (3, 60, 200, 0.15399893364133563, 0.8901279956658132),
+    ],
+)
+def test_the_deflated_sharpe_of_a_series_is_that_of_trialgate(
+    seed: int, n: int, n_trials: int, expected_maximum: float, deflated: float
+) -> None:
+    # trialgate 0.6.0, autocorrelation="ignore"; it takes annual Sharpe ratios of the trials, 252 days a year.
+    rng = np.random.default_rng(seed)
+    returns = rng.standard_t(5, n) * 0.01 + 0.002
+    spread = rng.normal(0, 0.9, n_trials).std() / 252**0.5
+    found = ev.sharpe_evidence(returns, n_trials=n_trials, trials_sharpe_std=spread)
+    assert found.expected_maximum == pytest.approx(expected_maximum, rel=1e-9)
+    assert found.deflated == pytest.approx(deflated, rel=1e-9)
+
+
 def test_the_standard_error_is_the_spread_of_simulated_sharpe_ratios() -> None:
     rng = np.random.default_rng(11)
     samples = rng.exponential(1.0, (4000, 500)) - 0.8  # skewness 2, kurtosis 9
