@@ -45,7 +45,10 @@ def changed_market(data: MarketData, known: int, rng: np.random.Generator) -> Ma
             distance = -3.0 * (np.log(values[later]) - centre)
             changed[later] = np.exp(centre + _REACH * np.tanh(distance / _REACH) + noise)
         else:
-            changed[later] *= -1.0 if name == "funding_rate" else factor
+            if name == "funding_rate":  # bars without a stamp get one
+                changed[later] = np.where(values[later] == 0.0, rng.choice((-1e-4, 1e-4), count), -values[later])
+            else:
+                changed[later] *= factor
         columns[name] = changed
     for prefix in ("", "mark_"):
         low, high = f"{prefix}low", f"{prefix}high"

@@ -101,7 +101,8 @@ class _Curtain(_WhenComplete):
                 continue
             true = np.array(line.array[:count])
             price = alias.removeprefix("mark_") in ("open", "high", "low", "close")
-            other = np.exp(4.0 * centre - 3.0 * np.log(true)) if price else 2.0 - 3.0 * true
+            # Other lines change sign: of a funding rate that is zero, too.
+            other = np.exp(4.0 * centre - 3.0 * np.log(true)) if price else -3.0 * true - 1e-3
             self._true[line], self._false[line] = true.tolist(), other.tolist()
             line.array[:count] = array.array("d", other)
 

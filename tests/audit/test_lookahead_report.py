@@ -272,6 +272,19 @@ def test_a_parameter_of_the_strategy_wins_over_one_of_the_check(data: MarketData
     assert leak.verdict is Verdict.LEAKING
 
 
+def test_a_peek_at_the_next_funding_rate_is_found(data: MarketData) -> None:
+    class Collects(bt.Strategy):
+        def next(self) -> None:
+            rates = self.data.funding_rate.array
+            if len(self) % 8 == 0 and len(self) < len(rates):
+                (self.sell if rates[len(self)] > 0 else self.buy)(size=1)
+
+    stamps = np.where(np.arange(len(data)) % 8 == 0, 1e-4, 0.0)
+    frame = data.to_frame().assign(funding_rate=stamps)
+    rates = MarketData.from_frame(frame, symbol="PERP", bar_seconds=data.bar_seconds)
+    assert check_lookahead(Collects, rates).verdict is Verdict.LEAKING
+
+
 def test_a_frame_given_as_a_parameter_is_changed_too(data: MarketData) -> None:
     class Given(bt.Strategy):
         params = (("frame", None),)
