@@ -9,7 +9,7 @@ ARGS   ?=
 PYTHONS ?= python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-pythons lint dev clean
+.PHONY: help demo bench test test-slow test-pythons lint dev clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -45,6 +45,11 @@ test-pythons:  ## the tests under each of PYTHONS that is installed
 	  $$python --version 2>/dev/null || continue; found=yes; \
 	  $(MAKE) test PYTHON=$$python VENV=.venv-$$(basename $$python) || exit 1; \
 	done; test -n "$$found" || { echo "not installed: $(PYTHONS)" >&2; exit 1; }
+
+bench: $(VENV)/.test  ## the benchmarks: ratios side by side, growth and memory (slow)
+	$(BIN)/python benchmarks/broker_overhead.py --growth
+	$(BIN)/python benchmarks/strategy_speed.py --growth
+	$(BIN)/python benchmarks/evolution_speed.py
 
 lint: $(VENV)/.lint  ## format, lint, types, layers
 	$(BIN)/ruff format --check .
