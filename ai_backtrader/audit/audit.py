@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import backtrader as bt
-import numpy as np
-from numpy.typing import NDArray
 
 from ai_backtrader.analyzers.recording import times_of
 from ai_backtrader.audit.compare import ACCOUNT, account_findings, first_refusal, gathered, refused_exits
@@ -19,26 +17,9 @@ from ai_backtrader.audit.shadow import Found, follow
 from ai_backtrader.brokers import LeverageBroker
 from ai_backtrader.checks import Faults
 from ai_backtrader.datafeeds import PerpetualData
-from ai_backtrader.datafeeds.feeds import backtrader_times
 from ai_backtrader.market import MarketData
 
 __all__ = ["audit_strategy"]
-
-
-class _WhenComplete(PerpetualData):
-    """Feed whose bars arrive late by ``delay`` seconds.
-
-    Backtrader hands a bar out at its label. Labelled by its start, a bar of four hours would be known three hours
-    before it ends among bars of one hour.
-    """
-
-    params: Any = (("delay", 0),)
-
-    def _line_arrays(self) -> dict[str, NDArray[np.float64]]:
-        arrays = super()._line_arrays()
-        if self.p.delay:
-            arrays["datetime"] = backtrader_times(self.market_data.times + np.timedelta64(self.p.delay, "s"))
-        return arrays
 
 
 def audit_strategy(strategy_class: Any, data: MarketData | Sequence[MarketData], **settings: Any) -> AuditReport:
@@ -154,9 +135,8 @@ def _run(
     cerebro.broker.setcash(account.cash)
     if account.slippage:
         cerebro.broker.set_slippage_perc(account.slippage)
-    shortest = min(feed.bar_seconds for feed in feeds)
     for feed, name in zip(feeds, names, strict=True):
-        cerebro.adddata(_WhenComplete(dataname=feed, name=name, delay=feed.bar_seconds - shortest))
+        cerebro.adddata(PerpetualData(dataname=feed, name=name))
     cerebro.addstrategy(strategy_class, **dict(account.params))
     if account.sizer is not None:
         cerebro.addsizer(account.sizer, **dict(account.sizer_params))

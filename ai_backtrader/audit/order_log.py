@@ -14,8 +14,8 @@ import backtrader as bt
 import numpy as np
 from numpy.typing import NDArray
 
-from ai_backtrader.audit.audit import _WhenComplete
 from ai_backtrader.audit.lookahead_report import Difference, OrderEvent
+from ai_backtrader.datafeeds import PerpetualData
 from ai_backtrader.datafeeds.feeds import backtrader_times
 from ai_backtrader.market import MarketData
 
@@ -83,7 +83,7 @@ class OrderLog:
         return [event for event in self.events if event.kind == "order"]
 
 
-class _Curtain(_WhenComplete):
+class _Curtain(PerpetualData):
     """Preloaded feed whose lines hold something else in the place of every bar that has not come yet.
 
     Each future bar is mirrored at the close before it, three times as far: whoever looks one bar ahead sees the
@@ -154,9 +154,7 @@ def run_logged(
     cerebro.broker.setcash(setup.cash)
     names: dict[Any, str] = {}
     for feed, name in zip(feeds, setup.names, strict=True):
-        line = (_Curtain if curtain else _WhenComplete)(
-            dataname=feed, name=name, delay=feed.bar_seconds - timeline.shortest
-        )
+        line = (_Curtain if curtain else PerpetualData)(dataname=feed, name=name)
         names[cerebro.adddata(line)] = name
     done = -1
 

@@ -1,11 +1,10 @@
-"""AISizer: the leverage manager as a Backtrader sizer, for strategies that exist."""
+"""AISizer: sizes and levers every order that comes without a size."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import backtrader as bt
@@ -15,34 +14,10 @@ from ai_backtrader.brokers import LeverageBroker, PaperTrade, TradeRecorder
 from ai_backtrader.checks import Faults
 from ai_backtrader.datafeeds import FeatureRows
 from ai_backtrader.leverage import LeverageManager, LeverageSettings
+from ai_backtrader.sizers.between import Follower, OrderAsked, Sender
 from ai_backtrader.values import Direction, LeverageDecision
 
 __all__ = ["AISizer"]
-
-# Arguments of Strategy.buy and sell after data and size, in their order.
-_FIELDS = (
-    "price",
-    "plimit",
-    "exectype",
-    "valid",
-    "tradeid",
-    "oco",
-    "trailamount",
-    "trailpercent",
-    "parent",
-    "transmit",
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """What the strategy wants with the order that is being sized, as far as it bears on the size."""
-
-    market: bool = True
-    price: float | None = None
-    oco: Any = None
-    parent: Any = None
-    linked: bool = False  # others will hang on it: it waits for their transmit
 
 
 class AISizer(bt.Sizer):
@@ -119,7 +94,7 @@ class AISizer(bt.Sizer):
         faults = Faults("AISizer")
         faults.one_of("refusal", self.p.refusal, ("order", "none"))
         faults.raise_if_any()
-        self._asked = _Asked()
+        self._asked = OrderAsked()
         self._is_exit = False
         self._sent: dict[int, Any] = {}
         self._groups: dict[int, int] = {}  # order ref -> ref that stands for its OCO group
@@ -131,10 +106,10 @@ class AISizer(bt.Sizer):
             self.p.manager if self.p.manager is not None else LeverageManager(self._settings())
         )
         self.decisions: list[LeverageDecision] = []
-        strategy._addanalyzer(_Follower, _name="aisizer", sizer=self)
+        strategy._addanalyzer(Follower, _name="aisizer", sizer=self)
         self._features = {data: FeatureRows(data, preloaded=strategy.env._dopreload) for data in strategy.datas}
-        strategy.buy = _Sender(self, strategy.buy, True)
-        strategy.sell = _Sender(self, strategy.sell, False)
+        strategy.buy = Sender(self, strategy.buy, True)
+        strategy.sell = Sender(self, strategy.sell, False)
 
     def _settings(self) -> LeverageSettings:
         settings = LeverageSettings() if self.p.settings is None else self.p.settings
@@ -179,7 +154,7 @@ class AISizer(bt.Sizer):
             if fields.get("parent") is None:
                 self._note_bypass(feed, isbuy, size, fields)
         else:
-            self._asked = _Asked(
+            self._asked = OrderAsked(
                 market=fields.get("exectype") in (None, bt.Order.Market),
                 price=fields.get("price"),
                 oco=fields.get("oco"),
@@ -191,7 +166,7 @@ class AISizer(bt.Sizer):
             try:
                 size = self.strategy.getsizing(feed, isbuy=isbuy)
             finally:
-                self._asked = _Asked()
+                self._asked = OrderAsked()
             if not size:
                 return None if silent else self._rejected(feed, isbuy)
             if self._is_exit and self._levered:
@@ -388,44 +363,3 @@ class AISizer(bt.Sizer):
         order.reject(self.broker)
         self.broker.notify(order)
         return order
-
-
-class _Sender:
-    """``buy`` or ``sell`` of a strategy that goes through its sizer."""
-
-    def __init__(self, sizer: AISizer, send: Callable[..., Any], isbuy: bool) -> None:
-        self._sizer, self._send, self._isbuy = sizer, send, isbuy
-
-    def __call__(self, data: Any = None, size: float | None = None, *args: Any, **kwargs: Any) -> Any:
-        fields = dict(zip(_FIELDS, args, strict=False)) | kwargs
-        return self._sizer.send(self._send, self._isbuy, data, size, fields)
-
-
-class _Follower(bt.Analyzer):
-    """Hears of bars, orders and trades, as a sizer does not, and tells its sizer."""
-
-    params = (("sizer", None),)
-
-    def next(self) -> None:
-        """Pass a bar on."""
-        self.p.sizer.on_bar()
-
-    def notify_order(self, order: Any) -> None:
-        """Pass an order on."""
-        self.p.sizer.on_order(order)
-
-    def notify_trade(self, trade: Any) -> None:
-        """Pass a trade on."""
-        self.p.sizer.on_trade(trade)
-
-    def get_analysis(self) -> dict[str, Any]:
-        """How many orders were sized, refused, opened past the sizer, and what the manager learned."""
-        decisions = self.p.sizer.decisions
-        refused = sum(decision.position_size_pct <= 0.0 for decision in decisions)
-        return {
-            "asked": len(decisions),
-            "refused": refused,
-            "bypassed": self.p.sizer.bypassed,
-            "kelly": dataclasses.asdict(self.p.sizer.manager.kelly),
-            "experience": [dataclasses.asdict(row) for row in self.p.sizer.manager.experience_table()],
-        }
