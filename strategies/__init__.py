@@ -3,6 +3,15 @@
 from ai_backtrader.strategies.ai_strategy import AIStrategy
 from ai_backtrader.strategies.evolved import EvolvedStrategy, compile_strategy
 from ai_backtrader.strategies.export import export_source
+from ai_backtrader.strategies.proofs import prove, prove_champions
 from ai_backtrader.strategies.running import run_in_cerebro
 
-__all__ = ["AIStrategy", "EvolvedStrategy", "compile_strategy", "export_source", "run_in_cerebro"]
+__all__ = [
+    "AIStrategy",
+    "EvolvedStrategy",
+    "compile_strategy",
+    "export_source",
+    "prove",
+    "prove_champions",
+    "run_in_cerebro",
+]

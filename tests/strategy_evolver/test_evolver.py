@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import math
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from joblib.externals import cloudpickle
 
 from ai_backtrader.errors import AIBacktraderError, SettingsError
 from ai_backtrader.market import MarketData
@@ -163,19 +165,22 @@ def test_wrong_arguments_are_named() -> None:
         run(StrategyEvolver(), 1, executor="moon")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("joblib") is not None, reason="joblib is installed")
-def test_without_joblib_more_jobs_say_what_to_install() -> None:
-    with pytest.raises(AIBacktraderError, match=r"pip install 'ai-backtrader\[distributed\]'"):
-        run(StrategyEvolver(SMALL), 1, jobs=2)
+@pytest.fixture
+def _by_value() -> Iterator[None]:
+    """The fitness functions of this file travel as code: no worker can import a test module."""
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)
+    yield
+    cloudpickle.unregister_pickle_by_value(module)
 
 
+@pytest.mark.usefixtures("_by_value")
 def test_two_processes_give_the_same_strategy_as_one() -> None:
-    pytest.importorskip("joblib")
     assert run(StrategyEvolver(SMALL, seed=9), 3, jobs=2) == run(StrategyEvolver(SMALL, seed=9), 3)
 
 
+@pytest.mark.usefixtures("_by_value")
 def test_a_failure_in_another_process_is_reported_like_one_here() -> None:
-    pytest.importorskip("joblib")
 
     def moody(chromosome: StrategyChromosome) -> float:
         if chromosome.risk.reverse:
