@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import pytest
-from joblib.externals import cloudpickle
 
 from ai_backtrader.errors import AIBacktraderError, SettingsError
 from ai_backtrader.market import MarketData
