@@ -1,0 +1,1 @@
+"""The learning database: what the systems have seen, kept in SQLite."""

@@ -1,0 +1,1 @@
+"""The LLM advisor: a model's view, bounded, recorded, replayable."""

@@ -1,0 +1,1 @@
+"""The meta-allocator: capital across strategies."""

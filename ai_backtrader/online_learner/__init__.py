@@ -1,0 +1,1 @@
+"""The online learner: health, drift and outcome patterns, from trade to trade."""

@@ -1,0 +1,1 @@
+"""The parameter optimizer: the best parameters by symbol and regime, and what finding them cost."""

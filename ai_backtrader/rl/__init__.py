@@ -1,0 +1,1 @@
+"""The learning agents and the environments that they are trained in."""
