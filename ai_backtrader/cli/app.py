@@ -5,18 +5,40 @@ Exit codes: 0 done; 1 the data, the settings or a file are wrong; 2 the command 
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as ProgressBar
 
+from ai_backtrader.cli.files import load_data
+from ai_backtrader.cli.options import (
+    AsJson,
+    Cash,
+    Checkpoint,
+    Commission,
+    DataFile,
+    DataFiles,
+    Funding,
+    Jobs,
+    LiquidationFee,
+    MaintenanceRate,
+    MaxLeverage,
+    Params,
+    Plot,
+    Quiet,
+    Repair,
+    Resume,
+    RiskBudget,
+    Seed,
+    Short,
+    Slippage,
+    StrategyClass,
+    StrategyFile,
+    Symbol,
+)
+from ai_backtrader.cli.output import print_json, progress_bar
 from ai_backtrader.errors import AIBacktraderError
 
 __all__ = ["main"]
@@ -33,23 +55,6 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Look at market data.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
-
-DataFile = Annotated[Path, typer.Argument(help="CSV (plain or gzip) or Parquet file of bars.")]
-Symbol = Annotated[str | None, typer.Option(help="Name of the market; taken from the file name if left out.")]
-Repair = Annotated[str | None, typer.Option(help="Mends to allow, separated by commas, or 'all'.")]
-Cash = Annotated[float, typer.Option(help="Starting cash.")]
-Commission = Annotated[float | None, typer.Option(help="Per fill, as a fraction of the notional.")]
-Slippage = Annotated[float, typer.Option(help="Per fill, as a fraction of the price.")]
-MaxLeverage = Annotated[float, typer.Option(help="Never above this multiple.")]
-RiskBudget = Annotated[float, typer.Option(help="Share of the account that may be lost at a stop.")]
-MaintenanceRate = Annotated[float, typer.Option(help="Maintenance margin as a fraction of the notional.")]
-LiquidationFee = Annotated[float, typer.Option(help="Fee of a liquidation as a fraction of the notional.")]
-Funding = Annotated[float | None, typer.Option(help="Rate per 8 hours; left out: the rates in the data, if any.")]
-Short = Annotated[bool, typer.Option(help="Trade short as well as long.")]
-Seed = Annotated[int, typer.Option(help="Source of every random choice.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")]
-Plot = Annotated[Path | None, typer.Option(help="Write a picture of the run to this PNG file.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar.")]
 
 
 @app.command()
@@ -98,14 +103,10 @@ def backtest(
 
 @app.command()
 def audit(
-    strategy_file: Annotated[
-        Path, typer.Argument(help="Python file with the strategy. It is run: load what you trust.")
-    ],
-    data: Annotated[list[Path], typer.Option(help="File of bars; again for further feeds.")],
-    strategy: Annotated[str | None, typer.Option(help="Class to audit, where the file holds several.")] = None,
-    param: Annotated[
-        list[str] | None, typer.Option(help="Parameter of the strategy: name=value; again for more.")
-    ] = None,
+    strategy_file: StrategyFile,
+    data: DataFiles,
+    strategy: StrategyClass = None,
+    param: Params = None,
     leverage: Annotated[float, typer.Option(help="As in setcommission(leverage=…).")] = 1.0,
     repair: Repair = None,
     cash: Cash = 10_000.0,
@@ -127,12 +128,12 @@ def audit(
     params = parse_params(param or [])
     chosen = load_strategy(strategy_file, strategy)
     report = audit_strategy(
-        chosen, [_load(path, None, repair) for path in data],
+        chosen, [load_data(path, None, repair) for path in data],
         leverage=leverage, cash=cash, commission=0.0005 if commission is None else commission, slippage=slippage,
         tiers=MaintenanceTiers.flat(maintenance_rate), liquidation_fee=liquidation_fee, funding=funding, params=params,
     )  # fmt: skip
     if as_json:
-        _print_json(report.to_dict())
+        print_json(report.to_dict())
     else:
         Console().print(audit_table(report))
     for path, save, word in ((plot, save_audit_plot, "Picture"), (html, save_audit_page, "Page")):
@@ -146,14 +147,10 @@ def audit(
 
 @app.command()
 def lookahead(
-    strategy_file: Annotated[
-        Path, typer.Argument(help="Python file with the strategy. It is run: load what you trust.")
-    ],
-    data: Annotated[list[Path], typer.Option(help="File of bars; again for further feeds.")],
-    strategy: Annotated[str | None, typer.Option(help="Class to check, where the file holds several.")] = None,
-    param: Annotated[
-        list[str] | None, typer.Option(help="Parameter of the strategy: name=value; again for more.")
-    ] = None,
+    strategy_file: StrategyFile,
+    data: DataFiles,
+    strategy: StrategyClass = None,
+    param: Params = None,
     repair: Repair = None,
     as_json: AsJson = False,
     fail_on_findings: Annotated[
@@ -167,9 +164,9 @@ def lookahead(
 
     params = parse_params(param or [])
     chosen = load_strategy(strategy_file, strategy)
-    report = check_lookahead(chosen, [_load(path, None, repair) for path in data], **params)
+    report = check_lookahead(chosen, [load_data(path, None, repair) for path in data], **params)
     if as_json:
-        _print_json(report.to_dict())
+        print_json(report.to_dict())
     else:
         Console().print(lookahead_table(report), highlight=False)
     if fail_on_findings and not report.clean:
@@ -194,9 +191,9 @@ def evolve(
     min_trades: Annotated[int, typer.Option(help="Fewer trades in the search are discounted.")] = 30,
     worst_regime: Annotated[bool, typer.Option(help="Judge by the worst of bull, sideways and bear markets.")] = False,
     seed: Seed = 0,
-    jobs: Annotated[int, typer.Option(help="Threads; the outcome is the same.")] = 1,
-    checkpoint: Annotated[Path | None, typer.Option(help="Keep the search in this file, each generation.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+    jobs: Jobs = 1,
+    checkpoint: Checkpoint = None,
+    resume: Resume = False,
     export: Annotated[Path | None, typer.Option(help="Write the best as a plain Backtrader file.")] = None,
     as_json: AsJson = False,
     plot: Plot = None,
@@ -214,7 +211,7 @@ def evolve(
     }  # fmt: skip
     try:
         result = run_evolve(
-            _load(data, symbol, repair), broker=broker, n_generations=generations, population=population,
+            load_data(data, symbol, repair), broker=broker, n_generations=generations, population=population,
             champions=champions, max_leverage=max_leverage, seed=seed, jobs=jobs, checkpoint=checkpoint, resume=resume,
             fitness=Fitness(min_trades=min_trades, worst_regime=worst_regime), show=not (quiet or as_json),
         )  # fmt: skip
@@ -222,7 +219,7 @@ def evolve(
         Console(stderr=True).print(str(stopped), highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
     if as_json:
-        _print_json(result.to_dict())
+        print_json(result.to_dict())
     else:
         Console().print(evolution_table(result))
     for path, save, word in ((plot, save_evolution_plot, "Picture"), (export, export_best, "Strategy")):
@@ -235,9 +232,9 @@ def evolve(
 @data_app.command("check")
 def check_data(data: DataFile, symbol: Symbol = None, repair: Repair = None, as_json: AsJson = False) -> None:
     """Say whether a file can be traded, and what is odd about it."""
-    report = _load(data, symbol, repair).report
+    report = load_data(data, symbol, repair).report
     if as_json:
-        _print_json(report.to_dict())
+        print_json(report.to_dict())
     else:
         Console().print(str(report), highlight=False, markup=False)
 
@@ -249,17 +246,6 @@ def main() -> None:
     except (AIBacktraderError, OSError) as error:
         Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         sys.exit(1)
-
-
-def _load(path: Path | None, symbol: str | None, repair: str | None) -> Any:
-    from ai_backtrader.datafeeds import load_sample
-    from ai_backtrader.market import MarketData
-
-    if path is None:
-        return load_sample()
-    read = MarketData.from_parquet if path.suffix in {".parquet", ".pq"} else MarketData.from_csv
-    mends: Any = () if repair is None else repair if repair == "all" else tuple(repair.split(","))
-    return read(path, symbol=symbol, repair=mends)
 
 
 def _trade(
@@ -277,29 +263,14 @@ def _trade(
     from ai_backtrader.reports import result_table, save_plot, to_json
 
     settings = BacktestSettings(**{name: value for name, value in options.items() if value is not None})
-    data = _load(path, symbol, repair)
-    with _progress_bar(f"Trading {data.symbol}", len(data), show=not (quiet or as_json)) as advance:
+    data = load_data(path, symbol, repair)
+    with progress_bar(f"Trading {data.symbol}", len(data), show=not (quiet or as_json)) as advance:
         result = run_backtest(data, settings, on_progress=advance)
     if as_json:
-        _print_json(to_json(result))
+        print_json(to_json(result))
     else:
         Console().print(result_table(result))
     if plot is not None:
         save_plot(result, plot)
         if not as_json:
             Console().print(f"Picture: {plot}", highlight=False)
-
-
-@contextmanager
-def _progress_bar(title: str, total: int, *, show: bool) -> Iterator[Any]:
-    """A bar on stderr in a terminal, nothing elsewhere."""
-    console = Console(stderr=True)
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TextColumn("bars"), TimeRemainingColumn())
-    with ProgressBar(*columns, console=console, transient=True, disable=not (show and console.is_terminal)) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda done: bar.update(task, completed=done)
-
-
-def _print_json(value: object) -> None:
-    json.dump(value, sys.stdout, indent=2, allow_nan=False)
-    sys.stdout.write("\n")
