@@ -1,5 +1,12 @@
 """Evidence on plain arrays: what a result is worth. Pure, no Backtrader."""
 
+from ai_backtrader.evidence.ledger import (
+    MemoryLedger,
+    SealedOpening,
+    TrialCount,
+    TrialKey,
+    TrialLedger,
+)
 from ai_backtrader.evidence.metrics import (
     annual_volatility,
     bar_returns,
@@ -73,11 +80,16 @@ __all__ = [
     "BootstrapEvidence",
     "CombinatorialSplit",
     "Convention",
+    "MemoryLedger",
     "NoiseFloor",
     "OverfittingEvidence",
+    "SealedOpening",
     "SharpeEvidence",
     "Split",
     "TradeOrderEvidence",
+    "TrialCount",
+    "TrialKey",
+    "TrialLedger",
     "annual_volatility",
     "bar_returns",
     "bars_per_year",
