@@ -12,6 +12,7 @@ import numpy as np
 from ai_backtrader.checks import Faults
 from ai_backtrader.rules import encoding
 from ai_backtrader.rules.genes import HoldGene, Series
+from ai_backtrader.rules.hashing import RemembersHash
 from ai_backtrader.rules.sampling import random_parts
 from ai_backtrader.rules.sections import SECTIONS, RiskParameters, Section
 
@@ -28,7 +29,7 @@ class Required(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StrategyChromosome:
+class StrategyChromosome(RemembersHash):
     """A strategy: when to go long or short, when to leave, what must hold for any entry, how much to risk.
 
     Frozen, hashable, picklable; equal when, and only when, the rules are the same.
@@ -78,6 +79,34 @@ class StrategyChromosome:
     risk: RiskParameters = field(default_factory=RiskParameters)
 
     def __post_init__(self) -> None:
+        if not self._is_plain():
+            self._check()
+        for name, section in self.sections.items():
+            # One form for one meaning: a count that says what the section does anyway is left out.
+            if section.need is not None and section.need == (1 if name == "exit" else len(section.genes)):
+                object.__setattr__(self, name, Section(section.genes))
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            return self._remember((self.entry_long, self.entry_short, self.exit, self.filters, self.risk))
+
+    def __getstate__(self) -> dict[str, object]:
+        # Without what is cached: texts hash differently in every process.
+        return {**self.sections, "risk": self.risk}
+
+    def _is_plain(self) -> bool:
+        # The usual case, without the cost of collecting faults: searches make many chromosomes.
+        entries = (self.entry_long, self.entry_short, self.filters)
+        if type(self.exit) is not Section or type(self.risk) is not RiskParameters:
+            return False
+        for section in entries:
+            if type(section) is not Section or any(type(gene) is HoldGene for gene in section.genes):
+                return False
+        return bool(self.entry_long.genes or self.entry_short.genes)
+
+    def _check(self) -> None:
         faults = Faults("StrategyChromosome")
         for name in SECTIONS:
             found: object = getattr(self, name)
@@ -95,24 +124,23 @@ class StrategyChromosome:
         if not faults.found and not self.entry_long.genes and not self.entry_short.genes:
             faults.add("entry_long and entry_short are both without genes: the strategy could never trade")
         faults.raise_if_any()
-        for name, section in self.sections.items():
-            # One form for one meaning: a count that says what the section does anyway is left out.
-            if section.need is not None and section.need == (1 if name == "exit" else len(section.genes)):
-                object.__setattr__(self, name, Section(section.genes))
 
     @property
     def sections(self) -> dict[str, Section]:
         """The four sections by name, in order."""
-        return {name: getattr(self, name) for name in SECTIONS}
+        return {
+            "entry_long": self.entry_long, "entry_short": self.entry_short, "exit": self.exit, "filters": self.filters,
+        }  # fmt: skip
 
     @property
     def required(self) -> Required:
         """How many genes of each section must be true."""
+        entry_long, entry_short, leave, filters = self.entry_long, self.entry_short, self.exit, self.filters
         return Required(
-            *(
-                section.need or (min(1, len(section.genes)) if name == "exit" else len(section.genes))
-                for name, section in self.sections.items()
-            )
+            entry_long.need or len(entry_long.genes),
+            entry_short.need or len(entry_short.genes),
+            leave.need or min(1, len(leave.genes)),
+            filters.need or len(filters.genes),
         )
 
     @functools.cached_property

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ai_backtrader.checks import Faults
 from ai_backtrader.rules.catalogue import CATALOGUE, Number, SeriesKind
+from ai_backtrader.rules.hashing import RemembersHash
 from ai_backtrader.rules.text import number_text
 
 __all__ = ["MAX_HOLD_BARS", "Gene", "HoldGene", "Operator", "Series", "nearest_series"]
@@ -28,7 +29,7 @@ class Operator(enum.StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class Series(RemembersHash):
     """One series of the catalogue with its parameters: ``Series("ema", (12,))``.
 
     Parameters
@@ -61,6 +62,12 @@ class Series:
             faults.raise_if_any()
         elif not isinstance(params, tuple) or not _plain(kind, params):
             object.__setattr__(self, "params", _checked_params(kind, params))
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            return self._remember((self.name, self.params))
 
     @property
     def kind(self) -> SeriesKind:
@@ -133,7 +140,7 @@ def nearest_series(name: str, params: Sequence[float]) -> Series:
 
 
 @dataclass(frozen=True, slots=True)
-class Gene:
+class Gene(RemembersHash):
     """One condition: ``RSI(14) < 30``, ``EMA(12) crosses above EMA(26)``, ``RSI(14) between 40 and 60``.
 
     Parameters
@@ -194,6 +201,12 @@ class Gene:
             faults.add(f"upper belongs to 'between' only, got {self.upper!r}")
         faults.raise_if_any()
         self._make_plain()
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            return self._remember((self.left, self.operator, self.right, self.upper))
 
     def _is_plain(self) -> bool:
         # The usual case, without the cost of collecting faults: searches make many genes.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from ai_backtrader.checks import Faults
 from ai_backtrader.rules.genes import Gene, HoldGene
+from ai_backtrader.rules.hashing import RemembersHash
 from ai_backtrader.rules.text import number_text
 
 __all__ = [
@@ -28,7 +30,7 @@ MAX_GENES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class Section(RemembersHash):
     """Genes and how many of them must be true.
 
     Parameters
@@ -49,6 +51,29 @@ class Section:
     need: int | None = None
 
     def __post_init__(self) -> None:
+        if not self._is_plain():
+            self._check()
+        if len(self.genes) > 1:
+            object.__setattr__(self, "genes", tuple(sorted(self.genes, key=_place)))
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            return self._remember((self.genes, self.need))
+
+    def _is_plain(self) -> bool:
+        # The usual case, without the cost of collecting faults: searches make many sections.
+        genes, need = self.genes, self.need
+        if type(genes) is not tuple or len(genes) > MAX_GENES:
+            return False
+        if any(type(gene) is not Gene and type(gene) is not HoldGene for gene in genes):
+            return False
+        if len(genes) > 1 and len(set(genes)) < len(genes):
+            return False
+        return need is None or (type(need) is int and 1 <= need <= len(genes))
+
+    def _check(self) -> None:
         faults = Faults("Section")
         genes: object = self.genes
         if not isinstance(genes, tuple | list) or not all(isinstance(gene, Gene | HoldGene) for gene in genes):
@@ -65,7 +90,7 @@ class Section:
             else:
                 faults.add(f"need must be None in a section without genes, got {self.need!r}")
         faults.raise_if_any()
-        object.__setattr__(self, "genes", tuple(sorted(self.genes, key=_place)))
+        object.__setattr__(self, "genes", tuple(self.genes))
         if self.need is not None:
             object.__setattr__(self, "need", int(self.need))
 
@@ -153,6 +178,22 @@ class RiskParameters:
     reverse: bool = True
 
     def __post_init__(self) -> None:
+        if not self._is_plain():
+            self._check()
+
+    def _is_plain(self) -> bool:
+        # The usual case, without the cost of collecting faults.
+        for name, limits in RISK_LIMITS.items():
+            value = getattr(self, name)
+            if type(value) is not (int if name == "atr_period" else float):
+                return False
+            if not limits.low <= value <= limits.high and not (
+                limits.off and value == 0.0 and math.copysign(1.0, value) > 0.0
+            ):
+                return False
+        return type(self.reverse) is bool and not (self.stop_atr and self.trailing_atr)
+
+    def _check(self) -> None:
         faults = Faults("RiskParameters")
         for name, limits in RISK_LIMITS.items():
             value = getattr(self, name)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import permutations
 from typing import Any
@@ -198,3 +201,17 @@ def test_the_series_of_a_chromosome_are_listed_once() -> None:
     assert [series.describe() for series in DRAWN.series] == [
         "EMA(12)", "EMA(26)", "RSI(14)", "VolumeRatio(20)", "ADX(14)", "EMA(20)", "EMA(50)",
     ]  # fmt: skip
+
+
+def test_a_remembered_hash_does_not_travel(many: Callable[..., list[StrategyChromosome]]) -> None:
+    code = (
+        "import pickle, sys; from ai_backtrader.rules import StrategyChromosome;"
+        "c = pickle.loads(sys.stdin.buffer.read()); d = StrategyChromosome.from_json(c.to_json());"
+        "assert c == d and {c: 1}[d] == 1 and {c.entry_long: 1}[d.entry_long] == 1"
+    )
+    chromosome = many(1)[0]
+    hash(chromosome)  # texts hash differently in the other process
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", code]
+        subprocess.run(command, input=pickle.dumps(chromosome), env=environment, check=True)  # noqa: S603  # our own
