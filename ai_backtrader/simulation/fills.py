@@ -16,6 +16,8 @@ __all__ = [
     "fill_margined",
     "fill_plain",
     "liquidation_price",
+    "maintenance_margin",
+    "reduce_margined",
     "refuses_margined",
     "slip_down",
     "slip_up",
@@ -113,6 +115,13 @@ def _tier(settings: Any, notional: float) -> int:
 
 
 @compiled
+def maintenance_margin(notional: float, settings: Any) -> float:
+    """Maintenance margin of a notional, in money."""
+    row = _tier(settings, notional)
+    return float(notional * settings.tiers[row, RATE] - settings.tiers[row, AMOUNT])
+
+
+@compiled
 def liquidation_price(size: float, entry: float, margin: float, settings: Any) -> float:
     """Where equity meets maintenance (``market.margin.liquidation_root``); -inf where a long has no such price."""
     units = abs(size)
@@ -190,3 +199,22 @@ def fill_margined(
     run.size = run.entry_price = run.margin = 0.0
     run.margined = False
     return size, price, pnl, fee, True
+
+
+@compiled
+def reduce_margined(run: Any, size: float, price: float, settings: Any) -> tuple[float, float, float]:
+    """Execute an order that closes a part of a margined position, whose share of the margin comes back.
+
+    Returns the price (never beyond the bankruptcy price), the profit on the part, and its commission.
+    """
+    bound = bankruptcy_price(run.size, run.entry_price, run.margin)
+    price = max(price, bound) if run.size > 0.0 else min(price, bound)
+    pnl = -size * (price - run.entry_price)
+    released = run.margin * (abs(size) / abs(run.size))
+    back = max(0.0, released + pnl)
+    fee = min(abs(size) * settings.commission * price, back + max(0.0, run.cash))
+    run.cash += back - fee
+    run.margin -= released
+    run.size += size
+    run.liquidation = liquidation_price(run.size, run.entry_price, run.margin, settings)
+    return price, pnl, fee

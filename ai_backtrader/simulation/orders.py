@@ -17,7 +17,7 @@ from ai_backtrader.simulation.fills import (
     try_plain,
 )
 
-__all__ = ["drop_children", "record_fills", "work"]
+__all__ = ["charge_funding", "drop_children", "market_price", "record_fills", "work"]
 
 # FillReason as plain numbers: kernels know no enums.
 _ENTRY, _EXIT, _REVERSAL, _STOP, _TARGET, _TRAILING, _LIQUIDATION = range(7)
@@ -101,7 +101,7 @@ def _liquidate(run: Any, price: float, settings: Any) -> None:
 
 
 @compiled
-def _charge_funding(run: Any, now: Any, settings: Any) -> None:
+def charge_funding(run: Any, now: Any, settings: Any) -> None:
     """Take the funding due at the start of a bar from free cash, what that cannot pay from the position's margin."""
     amount = now.funding * run.size * now.mark_open
     run.funding += amount
@@ -210,7 +210,8 @@ def _try_children(run: Any, now: Any, settings: Any) -> None:
 
 
 @inlined
-def _market_price(now: Any, size: float, slippage: float) -> float:
+def market_price(now: Any, size: float, slippage: float) -> float:
+    """Price at which a market order fills at the open of a bar."""
     if size > 0.0:
         return slip_up(now.high, now.open, slippage)
     return slip_down(now.low, now.open, slippage)
@@ -221,7 +222,7 @@ def _enter(run: Any, now: Any, bar: int, leverage: float, settings: Any) -> None
     """Execute the entry; its children are live from the next bar."""
     size = run.entry_size
     run.entry_size = 0.0
-    price = _market_price(now, size, settings.slippage)
+    price = market_price(now, size, settings.slippage)
     if leverage > 1.0:
         filled, price, pnl, fee, admitted = fill_margined(run, size, price, leverage, settings, False)
     else:
@@ -242,7 +243,7 @@ def work(run: Any, bars: Any, bar: int, leverage: float, settings: Any) -> None:
     now = bars[bar]
     if run.size != 0.0:
         if now.funding != 0.0:
-            _charge_funding(run, now, settings)
+            charge_funding(run, now, settings)
         if run.margined:
             mark = now.mark_open
             if mark <= run.liquidation if run.size > 0.0 else mark >= run.liquidation:
@@ -258,7 +259,7 @@ def work(run: Any, bars: Any, bar: int, leverage: float, settings: Any) -> None:
         reason = _REVERSAL if run.turning else _EXIT
         size = run.close_size
         run.close_size = 0.0
-        price = _market_price(now, size, settings.slippage)
+        price = market_price(now, size, settings.slippage)
         _close(run, size, price, reason, settings)
     if run.entry_size != 0.0:
         _enter(run, now, bar, leverage, settings)
