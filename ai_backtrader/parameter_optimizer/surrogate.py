@@ -1,0 +1,196 @@
+"""Models of the score that scikit-optimize brings: Gaussian process and forests, behind one small interface.
+
+The only door to skopt, opened when a search first needs a model.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ForestSurrogate", "GaussianProcess", "Surrogate", "make_surrogate"]
+
+_Array = NDArray[np.float64]
+
+# Length scales start, and are held near, where points of the unit cube still know of each other: the typical distance
+# grows with the root of the dimensions (Hvarfner, Hellsten & Nardi 2024, "Vanilla Bayesian optimization performs great
+# in high dimensions"). Log-normal: centre sqrt(2), spread sqrt(3). Noise: centre e^-9, wide; scores are standardised.
+_SCALE_CENTRE, _SCALE_SPREAD = np.sqrt(2.0) - 1.0, np.sqrt(3.0)
+_NOISE_CENTRE, _NOISE_SPREAD = -9.0, 3.0
+_VARIANCE_SPREAD = 1.0
+_SCALE_BOUNDS, _NOISE_BOUNDS, _VARIANCE_BOUNDS = (0.02, 50.0), (1e-8, 1.0), (0.05, 20.0)
+
+
+class Surrogate(Protocol):
+    """A model of losses over features; less is better."""
+
+    state: list[float] | None
+    """What a later fit starts from; None before the first. Belongs into checkpoints."""
+
+    def fit(self, features: _Array, losses: _Array, *, tune: bool, rng: np.random.Generator) -> None:
+        """Learn from trials; ``tune`` also chooses the hyper-parameters anew."""
+
+    def predict(self, features: _Array) -> tuple[_Array, _Array]:
+        """Mean and standard deviation, each (n,)."""
+
+    def believe(self, feature: _Array) -> bool:
+        """Take the prediction at a point for a result, as long as the true one is out; False where it cannot."""
+
+
+def make_surrogate(name: str, state: list[float] | None = None) -> Surrogate:
+    """Surrogate by name, ``"gp"``, ``"et"`` or ``"rf"``."""
+    return GaussianProcess(state) if name == "gp" else ForestSurrogate(name)
+
+
+class GaussianProcess:
+    """skopt's Gaussian process: Matérn 5/2 with a length scale for each feature, noise estimated.
+
+    Hyper-parameters maximise the posterior under weak priors (see the constants), from where the last fit ended, so
+    that a refit costs few steps; without priors fifteen length scales are overfitted to thirty points.
+    """
+
+    def __init__(self, state: list[float] | None = None) -> None:
+        self.state = state
+        self._model: Any = None
+        self._lower: _Array = np.empty((0, 0))
+        self._points: _Array = np.empty((0, 0))
+        self._weights: _Array = np.empty(0)
+        self._targets: _Array = np.empty(0)
+
+    def fit(self, features: _Array, losses: _Array, *, tune: bool, rng: np.random.Generator) -> None:
+        """Learn from trials, losses standardised."""
+        with _quiet():
+            from skopt.learning import GaussianProcessRegressor
+
+            width = features.shape[1]
+            kernel = _kernel(width, self.state)
+            starts = [kernel.theta] if self.state is None else [kernel.theta, _kernel(width, None).theta]
+            model = GaussianProcessRegressor(
+                kernel=kernel, alpha=1e-10, noise="gaussian",
+                optimizer=_posterior_mode(width, starts) if tune or self.state is None else None,
+            )  # fmt: skip
+            model.fit(features, losses)
+        if tune or self.state is None:
+            noise = max(float(model.noise_), _NOISE_BOUNDS[0])
+            self.state = [*model.kernel_.k1.theta.tolist(), float(np.log(noise))]
+        self._model = model
+        self._points, self._targets, self._lower = features, losses, model.L_
+        self._weights = model.alpha_
+
+    def predict(self, features: _Array) -> tuple[_Array, _Array]:
+        """Mean and standard deviation of the noise-free loss."""
+        from scipy.linalg import solve_triangular
+
+        cross = self._model.kernel_(features, self._points)
+        left = solve_triangular(self._lower, cross.T, lower=True, check_finite=False)
+        variance = self._model.kernel_.diag(features) - np.einsum("ij,ij->j", left, left)
+        return cross @ self._weights, np.sqrt(np.maximum(variance, 1e-18))
+
+    def believe(self, feature: _Array) -> bool:
+        """Add a row with its predicted mean; the Cholesky factor grows by one row."""
+        from scipy.linalg import cho_solve, solve_triangular
+
+        row = feature[None]
+        mean, _ = self.predict(row)
+        kernel, count = self._model.kernel_, len(self._points)
+        cross = solve_triangular(self._lower, kernel(self._points, row), lower=True, check_finite=False)[:, 0]
+        lower = np.zeros((count + 1, count + 1))
+        lower[:count, :count] = self._lower
+        lower[count, :count] = cross
+        lower[count, count] = np.sqrt(max(kernel.diag(row)[0] + self._model.noise_ - cross @ cross, 1e-10))
+        self._points, self._targets = np.vstack([self._points, row]), np.append(self._targets, mean)
+        self._lower = lower
+        self._weights = cho_solve((lower, True), self._targets, check_finite=False)
+        return True
+
+
+class ForestSurrogate:
+    """skopt's extra trees or random forest; the spread of the trees is the uncertainty.
+
+    Parameters
+    ----------
+    kind
+        ``"et"`` or ``"rf"``.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.state: list[float] | None = None
+        self._model: Any = None
+
+    def fit(self, features: _Array, losses: _Array, *, tune: bool, rng: np.random.Generator) -> None:
+        """Grow the forest anew; it has nothing to tune."""
+        with _quiet():
+            from skopt.learning import ExtraTreesRegressor, RandomForestRegressor
+
+            forest = ExtraTreesRegressor if self.kind == "et" else RandomForestRegressor
+            self._model = forest(
+                n_estimators=100, min_samples_leaf=2, min_variance=1e-6, n_jobs=1,
+                random_state=int(rng.integers(2**31 - 1)),
+            )  # fmt: skip
+            self._model.fit(features, losses)
+
+    def predict(self, features: _Array) -> tuple[_Array, _Array]:
+        """Mean and standard deviation over the trees and inside their leaves."""
+        with _quiet():
+            mean, spread = self._model.predict(features, return_std=True)
+        return mean, np.maximum(spread, 1e-9)
+
+    def believe(self, feature: _Array) -> bool:
+        """Always False: trees cannot take a point without growing anew."""
+        return False
+
+
+def _kernel(width: int, state: list[float] | None) -> Any:
+    from skopt.learning.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+    scale = float(np.exp(_SCALE_CENTRE) * np.sqrt(width) / 2.0)
+    theta = [0.0] + [float(np.log(scale))] * width + [np.log(1e-4)] if state is None else state
+    values = np.exp(theta)
+    return ConstantKernel(float(values[0]), _VARIANCE_BOUNDS) * Matern(
+        length_scale=values[1:-1], length_scale_bounds=_SCALE_BOUNDS, nu=2.5
+    ) + WhiteKernel(float(values[-1]), _NOISE_BOUNDS)
+
+
+def _posterior_mode(width: int, starts: list[_Array]) -> Callable[..., tuple[_Array, float]]:
+    # The hook of scikit-learn's fit: its negative log likelihood, and our priors on the logarithms.
+    centre = np.array([0.0] + [_SCALE_CENTRE + 0.5 * np.log(width)] * width + [_NOISE_CENTRE])
+    spread = np.array([_VARIANCE_SPREAD] + [_SCALE_SPREAD] * width + [_NOISE_SPREAD])
+
+    def maximise(negative: Callable[..., Any], initial: _Array, bounds: _Array) -> tuple[_Array, float]:
+        from scipy.optimize import minimize
+
+        def loss(theta: _Array) -> tuple[float, _Array]:
+            value, gradient = negative(theta, eval_gradient=True)
+            away = (theta - centre) / spread
+            return float(value + 0.5 * away @ away), gradient + away / spread
+
+        found = [
+            minimize(
+                loss, np.clip(start, *bounds.T), jac=True, bounds=[tuple(pair) for pair in bounds.tolist()],
+                method="L-BFGS-B", options={"maxiter": 60},
+            )
+            for start in starts
+        ]  # fmt: skip
+        best = min(found, key=lambda result: float(result.fun))
+        return best.x, float(best.fun)
+
+    return maximise
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # skopt 0.10.2 on newer libraries: SciPy and scikit-learn deprecate what it calls; kernels report bounds reached,
+    # which the priors make harmless. One thread: the matrices are small, and more threads add up in another order.
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types
+
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", message="The optimal value found for dimension")
+        yield
