@@ -1,0 +1,190 @@
+"""Events as rows of plain values, and back.
+
+NumPy scalars are cast here, one column at a time: SQLite would take an ``np.int64`` as eight raw bytes without a word.
+NaN has no place in SQLite and becomes NULL; what is read back is NaN again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
+from typing import Any, SupportsFloat, SupportsInt
+
+import numpy as np
+
+from ai_backtrader.errors import SettingsError
+from ai_backtrader.events import Event, ParametersOptimized, RegimeChanged, StrategyEvolved, StrategyScored, TradeClosed
+from ai_backtrader.learning_db.tables import Value
+from ai_backtrader.values import Direction, FrozenMapping, Regime
+
+__all__ = ["decode", "encode", "flag", "json_text", "real", "text", "timestamp", "whole"]
+
+_WORD = 2**63
+
+
+def text(name: str, value: object) -> str:
+    """A plain text (of an enum its value)."""
+    if not isinstance(value, str):
+        raise SettingsError("record", [f"{name} must be a text, got {value!r}"])
+    plain = str(value)
+    try:
+        plain.encode()
+    except UnicodeEncodeError:
+        raise SettingsError("record", [f"{name} must be valid Unicode, got {value!r}"]) from None
+    return plain
+
+
+def label(name: str, value: object) -> str | None:
+    """A plain text or None."""
+    return None if value is None else text(name, value)
+
+
+def real(name: str, value: SupportsFloat) -> float | None:
+    """A plain float; None for NaN."""
+    try:
+        number = float(value) + 0.0  # SQLite keeps whole floats as integers, and so loses the sign of -0.0
+    except (TypeError, ValueError):
+        raise SettingsError("record", [f"{name} must be a number, got {value!r}"]) from None
+    return None if math.isnan(number) else number
+
+
+def whole(name: str, value: SupportsInt) -> int:
+    """A plain integer of 64 bits."""
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise SettingsError("record", [f"{name} must be a whole number, got {value!r}"]) from None
+    if not -_WORD <= number < _WORD:
+        raise SettingsError("record", [f"{name} must fit into 64 bits, got {value!r}"])
+    return number
+
+
+def flag(_: str, value: object) -> int:
+    """1 or 0."""
+    return int(bool(value))
+
+
+def maybe_flag(_: str, value: object) -> int | None:
+    """1, 0 or None."""
+    return None if value is None else int(bool(value))
+
+
+def timestamp(name: str, value: dt.datetime | np.datetime64 | None) -> str | None:
+    """UTC as text that sorts: ``2024-03-01T12:00:00.000000``."""
+    if value is None:
+        return None
+    if isinstance(value, np.datetime64):
+        value = value.astype("datetime64[us]").item()
+    if not isinstance(value, dt.datetime):
+        raise SettingsError("record", [f"{name} must be a time or None, got {value!r}"])
+    if value.tzinfo is not None:
+        value = value.astimezone(dt.UTC).replace(tzinfo=None)
+    return value.isoformat(timespec="microseconds")[:26]  # pandas' Timestamp adds its nanoseconds
+
+
+def json_text(value: object) -> str:
+    """JSON with sorted keys, the same text for equal values."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=str)
+    if isinstance(value, (dt.datetime, dt.date)):
+        return value.isoformat()
+    if isinstance(value, PurePath):
+        return str(value)
+    raise SettingsError("record", [f"cannot be kept as JSON: {value!r}; give texts, numbers, lists and mappings"])
+
+
+def _json(_: str, value: object) -> str:
+    return json_text(value)
+
+
+_Cast = Callable[[str, Any], Value]
+
+# Per table: its event, and per column the cast, in the order of the table's content.
+_CASTS: dict[str, tuple[type[Any], dict[str, _Cast]]] = {
+    "trades": (
+        TradeClosed,
+        {
+            "symbol": text, "strategy_id": text, "direction": text, "opened_at": timestamp, "closed_at": timestamp,
+            "entry_price": real, "exit_price": real, "size": real, "leverage": real, "pnl": real, "pnl_pct": real,
+            "commission": real, "funding": real, "hold_bars": whole, "hold_duration_mins": real, "regime": label,
+            "liquidated": flag, "paper": flag, "indicators_at_entry": _json,
+        },
+    ),
+    "strategy_performance": (
+        StrategyScored,
+        {"symbol": text, "strategy_id": text, "at": timestamp, "regime": label, "sample": text, "figures": _json},
+    ),
+    "optimization_results": (
+        ParametersOptimized,
+        {
+            "key": text, "symbol": text, "timeframe": text, "strategy": text, "regime": label, "parameters": _json,
+            "score": real, "n_trials": whole, "seed": whole, "result": text, "at": timestamp,
+        },
+    ),
+    "evolved_strategies": (
+        StrategyEvolved,
+        {
+            "fingerprint": text, "chromosome": text, "symbol": text, "data_fingerprint": text, "fitness": real,
+            "passed": flag, "proven": maybe_flag, "regime": label, "figures": _json, "generation": whole,
+            "seed": whole, "at": timestamp,
+        },
+    ),
+    "regime_transitions": (
+        RegimeChanged,
+        {"symbol": text, "at": timestamp, "before": label, "after": text, "high_volatility": flag},
+    ),
+}  # fmt: skip
+_TABLE_OF = {kind: name for name, (kind, _) in _CASTS.items()}
+
+
+def encode(event: Event) -> tuple[str, tuple[Value, ...]]:
+    """Table and content of an event (all but experiences, see :mod:`~ai_backtrader.learning_db.chunks`).
+
+    Raises
+    ------
+    SettingsError
+        If it is no event, or a field cannot be kept.
+    """
+    table = _TABLE_OF.get(type(event))
+    if table is None:
+        raise SettingsError("record", [f"expected one of the six events, got {event!r}"])
+    return table, tuple(cast(name, getattr(event, name)) for name, cast in _CASTS[table][1].items())
+
+
+def decode(table: str, content: Sequence[Value]) -> Any:
+    """The event of a stored row's content."""
+    kind, casts = _CASTS[table]
+    fields = {
+        name: _BACK[cast](value) for (name, cast), value in zip(casts.items(), content, strict=True) if cast in _BACK
+    }
+    rest = {name: value for (name, _), value in zip(casts.items(), content, strict=True) if name not in fields}
+    fields |= rest
+    for name, parse in (("direction", Direction), ("regime", Regime), ("before", Regime), ("after", Regime)):
+        if fields.get(name) is not None:
+            fields[name] = parse(fields[name])
+    return kind(**fields)
+
+
+_BACK: dict[_Cast, Callable[[Any], Any]] = {
+    real: lambda value: math.nan if value is None else value,
+    flag: bool,
+    maybe_flag: lambda value: None if value is None else bool(value),
+    timestamp: lambda value: None if value is None else dt.datetime.fromisoformat(value),
+    _json: lambda value: FrozenMapping(json.loads(value)),
+}

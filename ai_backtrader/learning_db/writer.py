@@ -1,0 +1,153 @@
+"""Rows on their way to the file: buffered, written in batches, and given up rather than let a run die.
+
+Nothing is written while a strategy runs its bar except when a batch is full or old. What was recorded and not flushed
+is lost with the process; what was flushed is on the disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from itertools import islice
+from typing import TypeVar
+
+from ai_backtrader.learning_db.errors import LearningDatabaseError
+from ai_backtrader.learning_db.retention import prune_experiences
+from ai_backtrader.learning_db.store import Store
+from ai_backtrader.learning_db.tables import TABLES, Value
+
+__all__ = ["FAILURES", "Writer"]
+
+log = logging.getLogger("ai_backtrader")
+
+FAILURES = (sqlite3.Error, OSError, LearningDatabaseError)
+
+_BATCH_ROWS, _BATCH_BYTES, _BATCH_SECONDS = 1_000, 32 << 20, 5.0
+_MOST_ROWS, _MOST_BYTES = 50_000, 256 << 20  # kept in memory while the file takes nothing
+_RETRY_SECONDS = 5.0
+
+T = TypeVar("T")
+
+
+def _size(row: tuple[Value, ...]) -> int:
+    # Of a payload, the last column of the content; texts are small beside it.
+    return sum(len(value) for value in row[-4:-2] if isinstance(value, bytes))
+
+
+class Writer:
+    """Buffer in front of a store.
+
+    Parameters
+    ----------
+    store
+        Where rows go.
+    strict
+        Raise what goes wrong; otherwise one warning is logged and the run goes on.
+    max_experiences
+        Transitions to keep per agent and feature version; None keeps all.
+
+    Attributes
+    ----------
+    failures
+        Times that the file could not be written or read.
+    lost
+        Rows that were recorded and are not in the file.
+    """
+
+    def __init__(self, store: Store, *, strict: bool, max_experiences: int | None) -> None:
+        self._store, self._strict, self._max_experiences = store, strict, max_experiences
+        self.failures = 0
+        self.lost = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._pending: dict[str, dict[Value, tuple[Value, ...]]] = {}
+        self._rows = self._bytes = 0
+        self._since = self._not_before = 0.0
+
+    def renew(self) -> None:
+        """In a forked child: leave to the parent what the parent recorded."""
+        if self._store.in_child():
+            self._forget()
+            self.failures = self.lost = 0
+
+    def add(self, table: str, row: tuple[Value, ...], *, name: Value = None) -> None:
+        """Take a row; ``name`` is that of which the last row stands, None where every row has its own key."""
+        self.renew()
+        with self._store.lock:
+            pending = self._pending.setdefault(table, {})
+            key = row[-2] if name is None else name
+            size = _size(row)
+            if key in pending:
+                pending[key] = row
+                return
+            if not self._rows:
+                self._since = time.monotonic()
+            pending[key] = row
+            self._rows += 1
+            self._bytes += size
+            now = time.monotonic()
+            full = self._rows >= _BATCH_ROWS or self._bytes >= _BATCH_BYTES or now - self._since >= _BATCH_SECONDS
+            if full and now >= self._not_before:
+                self.flush()
+            if self._rows > _MOST_ROWS or self._bytes > _MOST_BYTES:
+                self._drop_half()
+
+    def pending(self, table: str) -> dict[Value, tuple[Value, ...]]:
+        """Rows of a table that are not written yet, by name or key."""
+        self.renew()
+        with self._store.lock:
+            return dict(self._pending.get(table, {}))
+
+    def flush(self) -> bool:
+        """Write everything in one transaction; True when nothing that was recorded is missing from the file."""
+        self.renew()
+        with self._store.lock:
+            if self._rows and self.guarded(self._write, False):
+                self._forget()
+            return not self._rows and not self.lost
+
+    def guarded(self, work: Callable[[], T], otherwise: T) -> T:
+        """What ``work`` returns; ``otherwise`` if the file fails, which is warned of once (or, strict, raised)."""
+        try:
+            return work()
+        except FAILURES as error:
+            self.failures += 1
+            self._not_before = time.monotonic() + _RETRY_SECONDS
+            if self._strict:
+                raise LearningDatabaseError(f"{self._store.path}: {error}") from error
+            if self.failures == 1:
+                log.warning(
+                    "Learning database %s: %s. The run goes on; what it learns may not be kept (see .failures, .lost)",
+                    self._store.path,
+                    error,
+                )
+            return otherwise
+
+    def close(self) -> None:
+        """Flush, and close the file; what could not be written is lost."""
+        try:
+            self.flush()
+        finally:
+            self.lost += self._rows
+            self._forget()
+            self._store.close()
+
+    def _write(self) -> bool:
+        with self._store.transaction() as connection:
+            for table, rows in self._pending.items():
+                connection.executemany(TABLES[table].insert(), rows.values())
+            if self._max_experiences is not None and "rl_experiences" in self._pending:
+                prune_experiences(connection, self._max_experiences)
+        return True
+
+    def _drop_half(self) -> None:
+        # The oldest go: a run that outlives a full disk keeps what it learned last.
+        for pending in self._pending.values():
+            for key in list(islice(pending, (len(pending) + 1) // 2)):
+                row = pending.pop(key)
+                self._rows -= 1
+                self._bytes -= _size(row)
+                self.lost += 1
