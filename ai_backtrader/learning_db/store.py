@@ -74,8 +74,11 @@ class Store:
             connection = self.connection()
             if self._identity() != self._file:
                 raise LearningDatabaseError(f"{self.path}: deleted or replaced while it was open. Open it again")
+            # Pages in memory would hide that the file broke: what is written is written on what can still be read.
+            connection.execute("PRAGMA shrink_memory")
             connection.execute("BEGIN IMMEDIATE")
             try:
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:

@@ -138,6 +138,7 @@ class Writer:
     def _write(self) -> bool:
         with self._store.transaction() as connection:
             for table, rows in self._pending.items():
+                connection.execute(TABLES[table].select(order="id DESC LIMIT 1")).fetchone()
                 connection.executemany(TABLES[table].insert(), rows.values())
             if self._max_experiences is not None and "rl_experiences" in self._pending:
                 prune_experiences(connection, self._max_experiences)
