@@ -61,7 +61,7 @@ class Answerer:
 
     def start_run(self) -> None:
         """Forget the run's memory and budget; breaker and day go on."""
-        self._known: dict[str, RecordedAnswer] = {}
+        self._known: dict[str, RecordedAnswer | NoAnswer] = {}
         self._spent = 0
         if self.settings.model_digest is None:
             self.digest = None
@@ -99,7 +99,8 @@ class Answerer:
             self._known[key] = kept
             return kept
         if self.settings.mode == "replay":
-            return self._miss(key)
+            missing = self._known[key] = self._miss(key)
+            return missing
         request = chat_request(server, messages, ADVICE_SCHEMA)
         fresh = self._ask(key, json.dumps(request, sort_keys=True), request, deadline)
         if self.settings.mode == "record":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable
@@ -72,6 +73,8 @@ class OpenSockets:
 
 def _shut(opened: socket.socket) -> None:
     with contextlib.suppress(OSError):  # it is closed already
+        # Closed with a reset, not held by the system for a minute while the other side goes on sending.
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         # Of the plain socket: that of a TLS one would take its state from under the thread that reads.
         socket.socket.shutdown(opened, socket.SHUT_RDWR)
 
