@@ -55,7 +55,7 @@ def verify_connection(connection: sqlite3.Connection) -> Verification:
     try:
         found = connection.execute(f"PRAGMA integrity_check({_MOST_PROBLEMS})").fetchall()
         problems += [line for (text,) in found if text != "ok" for line in str(text).splitlines()]
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         problems.append(f"integrity check: {error}")
     rows = {table.name: _check_rows(connection, table, problems) for table in TABLES.values()}
     return Verification(rows=rows, problems=tuple(problems[:_MOST_PROBLEMS]))

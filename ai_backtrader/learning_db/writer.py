@@ -22,7 +22,7 @@ __all__ = ["FAILURES", "Writer"]
 
 log = logging.getLogger("ai_backtrader")
 
-FAILURES = (sqlite3.Error, OSError, LearningDatabaseError)
+FAILURES = (sqlite3.Error, UnicodeDecodeError, OSError, LearningDatabaseError)
 
 _BATCH_ROWS, _BATCH_BYTES, _BATCH_SECONDS = 1_000, 32 << 20, 5.0
 _MOST_ROWS, _MOST_BYTES = 50_000, 256 << 20  # kept in memory while the file takes nothing

@@ -1,0 +1,154 @@
+"""The schema's steps: from the first one on, with a copy beside, and whole or not at all when the process is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ai_backtrader.learning_db import LearningDatabase, LearningDatabaseError, opening
+from ai_backtrader.learning_db.migrations import MIGRATIONS, migrate
+from ai_backtrader.learning_db.tables import TABLES
+
+Make = Callable[[str, int], Any]
+
+
+def add_column(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE trades ADD COLUMN note TEXT NOT NULL DEFAULT ''")
+
+
+def add_table(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT)")
+
+
+def break_down(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE trades ADD COLUMN half TEXT")
+    connection.execute("CREATE TABLE trades (id)")  # exists
+
+
+def fill(path: Path, make_event: Make) -> None:
+    with LearningDatabase(path) as database:
+        for number in range(20):
+            database.record(make_event("trades", number))
+
+
+def state(path: Path) -> tuple[int, bool, bool, int]:
+    raw = sqlite3.connect(path)
+    columns = [row[1] for row in raw.execute("PRAGMA table_info(trades)")]
+    names = [row[0] for row in raw.execute("SELECT name FROM sqlite_master")]
+    found = (
+        raw.execute("PRAGMA user_version").fetchone()[0], "note" in columns, "notes" in names,
+        raw.execute("SELECT count(*) FROM trades").fetchone()[0],
+    )  # fmt: skip
+    raw.close()
+    return found
+
+
+def test_the_steps_lead_to_the_tables_that_are_written(path: Path) -> None:
+    LearningDatabase(path).close()
+    raw = sqlite3.connect(path)
+    for table in TABLES.values():
+        columns = {row[1] for row in raw.execute(f'PRAGMA table_info("{table.name}")')}
+        assert columns == {"id", *table.columns}
+        strict = raw.execute("SELECT strict FROM pragma_table_list WHERE name = ?", (table.name,)).fetchone()
+        assert strict == (1,)
+    raw.close()
+
+
+def test_a_file_is_brought_forward_with_a_copy_of_each_state_beside_it(
+    path: Path, make_event: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(path, make_event)
+    steps = (*MIGRATIONS, add_column, add_table)
+    connection = sqlite3.connect(path, isolation_level=None)
+    made = migrate(connection, path, steps)
+    assert [version for version, _ in made] == [2, 3]
+    assert migrate(connection, path, steps) == []
+    connection.close()
+    assert state(path) == (3, True, True, 20)
+    assert state(path.with_name("ai_learning.db.v1-backup")) == (1, False, False, 20)
+    assert state(path.with_name("ai_learning.db.v2-backup")) == (2, True, False, 20)
+    monkeypatch.setattr(opening, "MIGRATIONS", steps)
+    with LearningDatabase(path.with_name("ai_learning.db.v1-backup"), read_only=False):
+        pass  # an old file opens, and is brought forward itself
+    with pytest.raises(LearningDatabaseError, match="an older"):
+        LearningDatabase(path.with_name("ai_learning.db.v2-backup"), read_only=True)
+
+
+def test_a_step_that_fails_leaves_the_file_as_it_was(path: Path, make_event: Make) -> None:
+    fill(path, make_event)
+    connection = sqlite3.connect(path, isolation_level=None)
+    with pytest.raises(sqlite3.OperationalError, match="already exists"):
+        migrate(connection, path, (*MIGRATIONS, break_down))
+    assert "half" not in [row[1] for row in connection.execute("PRAGMA table_info(trades)")]
+    connection.close()
+    assert state(path) == (1, False, False, 20)
+    with LearningDatabase(path) as database:
+        assert database.verify().ok
+
+
+MIGRATE = """
+import sqlite3, sys, time
+from pathlib import Path
+from ai_backtrader.learning_db.migrations import MIGRATIONS, migrate
+
+def slowly(connection):
+    connection.execute("ALTER TABLE trades ADD COLUMN note TEXT NOT NULL DEFAULT ''")
+    for number in range(40):
+        connection.execute("UPDATE trades SET note = ? || id", (str(number),))
+    connection.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT)")
+
+path = Path(sys.argv[1])
+connection = sqlite3.connect(path, isolation_level=None)
+print("begin", flush=True)
+migrate(connection, path, (*MIGRATIONS, slowly))
+print("end", flush=True)
+time.sleep(10)
+"""
+
+
+def kill_migration(path: Path, make_event: Make, after: float) -> int:
+    fill(path, make_event)
+    child = subprocess.Popen([sys.executable, "-c", MIGRATE, str(path)], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    assert child.stdout.readline() == "begin\n"
+    time.sleep(after)
+    child.kill()
+    child.wait()
+    child.stdout.close()
+    assert child.returncode == -signal.SIGKILL
+    found = state(path)
+    assert found in {(1, False, False, 20), (2, True, True, 20)}
+    raw = sqlite3.connect(path)
+    assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    raw.close()
+    backup = path.with_name(f"{path.name}.v1-backup")
+    assert not backup.exists() or state(backup) == (1, False, False, 20)
+    if found[0] == 1:  # and the next one brings it forward
+        connection = sqlite3.connect(path, isolation_level=None)
+        migrate(connection, path, (*MIGRATIONS, add_column))
+        connection.close()
+        assert state(path)[:2] == (2, True)
+    for file in path.parent.iterdir():
+        file.unlink()
+    return found[0]
+
+
+def test_killed_migrations_reopen_as_old_or_new(path: Path, make_event: Make) -> None:
+    moments = np.random.default_rng(os.getpid()).uniform(0.0, 0.03, 2)
+    assert {kill_migration(path, make_event, moment) for moment in moments} <= {1, 2}
+
+
+@pytest.mark.slow
+def test_a_hundred_killed_migrations_reopen_as_old_or_new(path: Path, make_event: Make) -> None:
+    moments = np.random.default_rng(os.getpid()).uniform(0.0, 0.04, 100)
+    assert {kill_migration(path, make_event, moment) for moment in moments} == {1, 2}

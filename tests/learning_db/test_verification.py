@@ -1,0 +1,92 @@
+"""Flipped bytes are noticed."""
+
+# ruff: noqa: S608  # the names are those of our own tables
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ai_backtrader.evidence import TrialKey
+from ai_backtrader.learning_db import LearningDatabase, verify_file
+from ai_backtrader.learning_db.tables import TABLES
+
+Make = Callable[..., Any]
+EVENTS = (
+    "trades", "strategy_performance", "optimization_results", "evolved_strategies", "regime_transitions",
+    "rl_experiences",
+)  # fmt: skip
+
+
+def filled(path: Path, make_event: Make) -> bytes:
+    with LearningDatabase(path, strict=True) as database:
+        database.start_run("backtest", seed=1)
+        for table in EVENTS:
+            for number in range(40):
+                database.record(make_event(table, number))
+        for number in range(40):
+            database.add_trials(TrialKey("a1", "family"), [0.1, 0.2], run_id=f"run {number}")
+        assert database.verify().ok
+    return path.read_bytes()
+
+
+def noticed(path: Path, content: bytes, flips: int, files: int, seed: int) -> int:
+    rng, found = np.random.default_rng(seed), 0
+    for _ in range(files):
+        damaged = np.frombuffer(content, dtype=np.uint8).copy()
+        places = rng.choice(damaged.size, flips, replace=False)
+        damaged[places] ^= rng.integers(1, 256, flips).astype(np.uint8)
+        path.write_bytes(damaged.tobytes())
+        found += not verify_file(path).ok
+        for ending in ("-wal", "-shm"):
+            path.with_name(path.name + ending).unlink(missing_ok=True)
+    return found
+
+
+def test_a_sound_file_has_no_problems_and_every_row_was_read(path: Path, make_event: Make) -> None:
+    filled(path, make_event)
+    report = verify_file(path)
+    assert report.ok
+    assert {name: report.rows[name] for name in EVENTS} == dict.fromkeys(EVENTS, 40)
+    assert report.rows["runs"] == 1
+    assert report.rows["trials"] == 40
+
+
+def test_of_60_files_with_8_flipped_bytes_at_least_58_are_noticed(path: Path, make_event: Make) -> None:
+    content = filled(path, make_event)
+    assert noticed(path, content, 8, 60, seed=11) >= 58
+
+
+@pytest.mark.parametrize("table", [*EVENTS, "runs", "trials"])
+def test_any_column_of_any_row_that_was_changed_is_named(table: str, path: Path, make_event: Make) -> None:
+    filled(path, make_event)
+    for name in TABLES[table].columns:
+        raw = sqlite3.connect(path, isolation_level=None)
+        raw.execute("BEGIN")
+        number, kind, before = raw.execute(
+            f'SELECT id, typeof("{name}"), "{name}" FROM "{table}" ORDER BY id DESC'
+        ).fetchone()
+        value = {"text": "changed", "integer": 7_777, "real": 0.123, "blob": b"changed", "null": "2024"}[kind]
+        try:
+            raw.execute(f'UPDATE "{table}" SET "{name}" = ? WHERE id = ?', (value, number))
+        except sqlite3.IntegrityError:  # NULL in a column of numbers
+            raw.execute(f'UPDATE "{table}" SET "{name}" = 1 WHERE id = ?', (number,))
+        raw.execute("COMMIT")
+        problems = verify_file(path).problems
+        assert len(problems) == 1, name
+        assert problems[0].startswith(f"{table}: row ")
+        assert problems[0].endswith("is not what was written")
+        raw.execute(f'UPDATE "{table}" SET "{name}" = ? WHERE id = ?', (before, number))
+        raw.close()
+    assert verify_file(path).ok
+
+
+def test_a_file_that_cannot_be_opened_is_a_problem_not_an_error(path: Path) -> None:
+    assert "no such file" in verify_file(path).problems[0]
+    path.write_bytes(b"nonsense" * 1_000)
+    assert "file is not a database" in verify_file(path).problems[0]
