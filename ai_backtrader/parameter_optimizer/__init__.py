@@ -26,6 +26,12 @@ from ai_backtrader.parameter_optimizer.settings import (
 from ai_backtrader.parameter_optimizer.space import Constraint, Less, Parameters, Space
 from ai_backtrader.parameter_optimizer.technical import Family, TechnicalFamily, technical_rules
 from ai_backtrader.parameter_optimizer.trials import Proposal, SearchResult, Trial
+from ai_backtrader.parameter_optimizer.walk_forward import (
+    Fold,
+    WalkForwardResult,
+    walk_forward,
+    walk_forward_backtests,
+)
 
 __all__ = [
     "EXECUTORS",
@@ -44,6 +50,7 @@ __all__ = [
     "Evaluation",
     "Evaluator",
     "Family",
+    "Fold",
     "Integer",
     "Less",
     "NoScore",
@@ -67,9 +74,12 @@ __all__ = [
     "Space",
     "TechnicalFamily",
     "Trial",
+    "WalkForwardResult",
     "bars_in_regime",
     "optimize",
     "optimize_backtests",
     "regime_run",
     "technical_rules",
+    "walk_forward",
+    "walk_forward_backtests",
 ]

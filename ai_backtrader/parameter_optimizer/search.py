@@ -16,12 +16,15 @@ from ai_backtrader.parameter_optimizer.acquisition import most_promising
 from ai_backtrader.parameter_optimizer.design import differential_evolution, first_design
 from ai_backtrader.parameter_optimizer.settings import SURROGATES
 from ai_backtrader.parameter_optimizer.space import Space
-from ai_backtrader.parameter_optimizer.surrogate import Surrogate, make_surrogate
+from ai_backtrader.parameter_optimizer.surrogate import Surrogate, make_surrogate, quiet
 from ai_backtrader.parameter_optimizer.trials import Proposal, Trial
 
 __all__ = ["Search"]
 
 _Array = NDArray[np.float64]
+
+# Trials around a failed one that tell an accident from a region that does not work.
+_NEIGHBOURS = 5
 
 # Spaces of at most so many points are looked through for how many of them are allowed.
 _COUNTABLE = 20_000
@@ -48,7 +51,7 @@ class Search:
     batch
         Trials proposed at once; None takes one for every 50 trials of the budget.
     n_initial
-        Trials of the first design; None takes ``dimensions + 3``, between 5 and 15 at least a fifth of the budget.
+        Trials of the first design; None takes twice the dimensions and 3, at most a quarter of the budget (at least 5).
     maximize
         Whether more is better.
 
@@ -59,10 +62,11 @@ class Search:
 
     Notes
     -----
-    A trial that failed (told None, NaN or infinity) costs its place in the budget. For the surrogate it scored the
-    median of those that succeeded: enough to stay away from, while one accident beside the best point, as a crowded
-    machine produces, leaves no crater. Scores beyond the quartile by more than three interquartile ranges on the bad
-    side are drawn in, so that one ruinous trial does not flatten all the others.
+    A trial that failed (told None, NaN or infinity) costs its place in the budget. For the surrogate it scored as
+    badly as the worst that succeeded where its five nearest trials failed too, and what the surrogate predicts without
+    it where half of them or more succeeded, in proportion between: a region that does not work is left, an accident
+    beside the best point (a crowded machine) leaves no crater. Scores beyond the quartile by more than three
+    interquartile ranges on the bad side are drawn in, so that one ruinous trial does not flatten all the others.
 
     Examples
     --------
@@ -258,27 +262,53 @@ class Search:
             return self.space.draw(rng, n)
         if self.surrogate == "de":
             return differential_evolution(self._units, raw, self.space, n, rng, population=self.n_initial)
+        ok = np.isfinite(raw)
         losses = model_losses(raw)
+        features = self.space.features(self._units)
         if self._model is None:
             self._model = make_surrogate(self.surrogate, self._unclaimed_model_state)
         told = len(raw)
         tune = self._tuned_at == 0 or told - self._tuned_at >= max(1, told // 20)
         if tune:
             self._tuned_at = told
-        self._model.fit(self.space.features(self._units), losses, tune=tune, rng=rng)
-        return most_promising(self._model, self.space, self._units, losses, n, rng)
+        with quiet():
+            self._model.fit(features[ok], losses[ok], tune=tune, rng=rng)
+            if not ok.all():
+                losses[~ok] = believed_losses(features, losses, ok, self._model.predict(features[~ok])[0])
+                self._model.fit(features, losses, tune=False, rng=rng)
+            return most_promising(self._model, self.space, self._units, losses, n, rng)
 
 
 def model_losses(raw: _Array) -> _Array:
-    """Losses as a surrogate learns them: standardised, failures at the median, ruinous ones drawn in."""
-    finite = np.isfinite(raw)
-    low, middle, high = np.quantile(raw[finite], [0.25, 0.5, 0.75])
-    losses = np.where(finite, raw, middle)
-    fence = high + 3.0 * (high - low)
-    losses = np.minimum(losses, max(fence, middle))
-    spread = losses.std()
-    standard: _Array = (losses - losses.mean()) / (spread if spread > 0.0 else 1.0)
+    """Losses as a surrogate learns them: standardised, ruinous ones drawn in, failures (infinite) at the worst."""
+    known = raw[np.isfinite(raw)]
+    low, high = np.quantile(known, [0.25, 0.75])
+    if high > low:
+        known = np.minimum(known, high + 3.0 * (high - low))
+    losses = np.minimum(raw, known.max())
+    spread = known.std()
+    standard: _Array = (losses - known.mean()) / (spread if spread > 0.0 else 1.0)
     return standard
+
+
+def believed_losses(features: _Array, losses: _Array, ok: NDArray[np.bool_], predicted: _Array) -> _Array:
+    """What failed trials count as, shape (failed,): the prediction among successes, the penalty among failures.
+
+    Parameters
+    ----------
+    features, losses
+        Of all trials; the losses of failed ones are the penalty.
+    ok
+        Which trials succeeded.
+    predicted
+        Means of a model of the successes at the failed trials.
+    """
+    squares = ((features[~ok][:, None] - features[None]) ** 2).sum(axis=2)
+    squares[np.arange(len(squares)), np.flatnonzero(~ok)] = np.inf
+    nearest = np.argsort(squares, axis=1, kind="stable")[:, : min(_NEIGHBOURS, len(ok) - 1)]
+    accident = np.minimum(1.0, 2.0 * ok[nearest].mean(axis=1))
+    believed: _Array = accident * predicted + (1.0 - accident) * losses[~ok]
+    return believed
 
 
 def _default_batch(surrogate: str, n_trials: int, dimensions: int) -> int:
@@ -288,7 +318,7 @@ def _default_batch(surrogate: str, n_trials: int, dimensions: int) -> int:
 def _default_initial(surrogate: str, n_trials: int, dimensions: int) -> int:
     if surrogate == "de":
         return int(np.clip(3 * dimensions, 8, max(8, n_trials // 8)))
-    return int(np.clip(dimensions + 3, 5, max(5, n_trials // 5)))
+    return int(np.clip(2 * dimensions + 3, 5, max(5, n_trials // 4)))
 
 
 def _count(space: Space) -> int | None:

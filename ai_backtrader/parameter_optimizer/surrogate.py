@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ForestSurrogate", "GaussianProcess", "Surrogate", "make_surrogate"]
+__all__ = ["ForestSurrogate", "GaussianProcess", "Surrogate", "make_surrogate", "quiet"]
 
 _Array = NDArray[np.float64]
 
@@ -64,17 +64,16 @@ class GaussianProcess:
 
     def fit(self, features: _Array, losses: _Array, *, tune: bool, rng: np.random.Generator) -> None:
         """Learn from trials, losses standardised."""
-        with _quiet():
-            from skopt.learning import GaussianProcessRegressor
+        from skopt.learning import GaussianProcessRegressor
 
-            width = features.shape[1]
-            kernel = _kernel(width, self.state)
-            starts = [kernel.theta] if self.state is None else [kernel.theta, _kernel(width, None).theta]
-            model = GaussianProcessRegressor(
-                kernel=kernel, alpha=1e-10, noise="gaussian",
-                optimizer=_posterior_mode(width, starts) if tune or self.state is None else None,
-            )  # fmt: skip
-            model.fit(features, losses)
+        width = features.shape[1]
+        kernel = _kernel(width, self.state)
+        starts = [kernel.theta] if self.state is None else [kernel.theta, _kernel(width, None).theta]
+        model = GaussianProcessRegressor(
+            kernel=kernel, alpha=1e-10, noise="gaussian",
+            optimizer=_posterior_mode(width, starts) if tune or self.state is None else None,
+        )  # fmt: skip
+        model.fit(features, losses)
         if tune or self.state is None:
             noise = max(float(model.noise_), _NOISE_BOUNDS[0])
             self.state = [*model.kernel_.k1.theta.tolist(), float(np.log(noise))]
@@ -125,20 +124,18 @@ class ForestSurrogate:
 
     def fit(self, features: _Array, losses: _Array, *, tune: bool, rng: np.random.Generator) -> None:
         """Grow the forest anew; it has nothing to tune."""
-        with _quiet():
-            from skopt.learning import ExtraTreesRegressor, RandomForestRegressor
+        from skopt.learning import ExtraTreesRegressor, RandomForestRegressor
 
-            forest = ExtraTreesRegressor if self.kind == "et" else RandomForestRegressor
-            self._model = forest(
-                n_estimators=100, min_samples_leaf=2, min_variance=1e-6, n_jobs=1,
-                random_state=int(rng.integers(2**31 - 1)),
-            )  # fmt: skip
-            self._model.fit(features, losses)
+        forest = ExtraTreesRegressor if self.kind == "et" else RandomForestRegressor
+        self._model = forest(
+            n_estimators=100, min_samples_leaf=2, min_variance=1e-6, n_jobs=1,
+            random_state=int(rng.integers(2**31 - 1)),
+        )  # fmt: skip
+        self._model.fit(features, losses)
 
     def predict(self, features: _Array) -> tuple[_Array, _Array]:
         """Mean and standard deviation over the trees and inside their leaves."""
-        with _quiet():
-            mean, spread = self._model.predict(features, return_std=True)
+        mean, spread = self._model.predict(features, return_std=True)
         return mean, np.maximum(spread, 1e-9)
 
     def believe(self, feature: _Array) -> bool:
@@ -184,7 +181,8 @@ def _posterior_mode(width: int, starts: list[_Array]) -> Callable[..., tuple[_Ar
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
+    """Surroundings in which surrogates work: one thread, and no warnings that nobody can act on."""
     # skopt 0.10.2 on newer libraries: SciPy and scikit-learn deprecate what it calls; kernels report bounds reached,
     # which the priors make harmless. One thread: the matrices are small, and more threads add up in another order.
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it has no types
