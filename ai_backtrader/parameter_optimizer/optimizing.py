@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import ai_backtrader
 from ai_backtrader.checks import Faults
 from ai_backtrader.errors import SettingsError
 from ai_backtrader.events import Journal, ParametersOptimized
@@ -230,7 +229,7 @@ def timeframe_of(data: MarketData) -> str:
 @functools.cache
 def code_version() -> str:
     """Version of the package with a hash of the code that an answer depends on: other code, other answers."""
-    root = Path(ai_backtrader.__file__).parent
+    root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for room in _ROOMS:
         for path in sorted((root / room).glob("**/*.py")):
