@@ -1,6 +1,7 @@
 """Backtrader brokers with real margin: leverage, funding and liquidation inside the simulation."""
 
 from ai_backtrader.brokers.closed_trades import TradeRecorder
+from ai_backtrader.brokers.fund import FundBroker, Transfer
 from ai_backtrader.brokers.instruments import Instrument
 from ai_backtrader.brokers.leverage_broker import LeverageBroker
 from ai_backtrader.brokers.paper import PaperTrade
@@ -12,10 +13,12 @@ __all__ = [
     "FX_MINOR",
     "US_STOCKS",
     "CarryScheme",
+    "FundBroker",
     "Instrument",
     "LeverageBroker",
     "Liquidation",
     "MarginPreset",
     "PaperTrade",
     "TradeRecorder",
+    "Transfer",
 ]
