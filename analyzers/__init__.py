@@ -1,7 +1,10 @@
 """Backtrader analyzers."""
 
+from ai_backtrader.analyzers.allocations import Allocations
+from ai_backtrader.analyzers.compare import Comparison, compare
 from ai_backtrader.analyzers.decisions import Decisions
+from ai_backtrader.analyzers.evidence import Evidence
 from ai_backtrader.analyzers.liquidations import Liquidations
 from ai_backtrader.analyzers.performance import Performance
 
-__all__ = ["Decisions", "Liquidations", "Performance"]
+__all__ = ["Allocations", "Comparison", "Decisions", "Evidence", "Liquidations", "Performance", "compare"]

@@ -3,14 +3,21 @@
 from ai_backtrader.strategies.ai_strategy import AIStrategy
 from ai_backtrader.strategies.evolved import EvolvedStrategy, compile_strategy
 from ai_backtrader.strategies.export import export_source
+from ai_backtrader.strategies.hosting import Member
+from ai_backtrader.strategies.optimized import backtest_strategy, optimize
+from ai_backtrader.strategies.portfolio import PortfolioStrategy
 from ai_backtrader.strategies.proofs import prove, prove_champions
 from ai_backtrader.strategies.running import run_in_cerebro
 
 __all__ = [
     "AIStrategy",
     "EvolvedStrategy",
+    "Member",
+    "PortfolioStrategy",
+    "backtest_strategy",
     "compile_strategy",
     "export_source",
+    "optimize",
     "prove",
     "prove_champions",
     "run_in_cerebro",
