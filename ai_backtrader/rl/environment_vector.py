@@ -22,7 +22,7 @@ from ai_backtrader.simulation.compiling import compiled
 __all__ = ["VectorTradingEnv"]
 
 # Lanes below which a second thread costs more than it brings.
-_WORTH_A_THREAD: Final = 512
+_WORTH_A_THREAD: Final = 2048
 
 Floats = NDArray[np.float64]
 States = NDArray[np.float32]
@@ -41,6 +41,7 @@ def _step_lanes(
     rewards: Floats,
     terminations: Flags,
     truncations: Flags,
+    masks: Flags,
 ) -> int:
     """Step some lanes, reset those whose episode ended; gives the number of those."""
     ended = 0
@@ -54,6 +55,7 @@ def _step_lanes(
             observe(env, lane, final_states[lane])
             reset(env, lane, draw(env, lane, starts[lane]))
         observe(env, lane, states[lane])
+        mask(env, lane, masks[lane])
     return ended
 
 
@@ -138,6 +140,7 @@ class VectorTradingEnv(VectorEnv[States, NDArray[np.int64], Floats]):
             threads = min(len(os.sched_getaffinity(0)), 1 + num_envs // _WORTH_A_THREAD)
         self._edges = np.linspace(0, num_envs, min(threads, num_envs) + 1).astype(int).tolist()
         self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
+        self._final_states = self._empty_states()
         self._running = False
 
     def reset(
@@ -197,35 +200,35 @@ class VectorTradingEnv(VectorEnv[States, NDArray[np.int64], Floats]):
         """
         taken = self._checked(actions)
         n = self.num_envs
-        states, final_states = self._empty_states(), np.zeros((n, self.arrays_width), dtype=np.float32)
+        states, final_states = self._empty_states(), self._final_states
         rewards = np.empty(n)
         terminations, truncations = np.empty(n, dtype=np.bool_), np.empty(n, dtype=np.bool_)
-        starts = self.np_random.random(n)
+        starts, masks = self.np_random.random(n), self._empty_masks()
 
         def run(part: int) -> int:
             ended: int = _step_lanes(
                 self.arrays, self._edges[part], self._edges[part + 1], taken, starts, states, final_states, rewards,
-                terminations, truncations,
+                terminations, truncations, masks,
             )  # fmt: skip
             return ended
 
         parts = len(self._edges) - 1
         jobs = [] if self._pool is None else [self._pool.submit(run, part) for part in range(1, parts)]
         ended = run(0) + sum(job.result() for job in jobs)
-        infos: dict[str, Any] = {"action_mask": self.action_masks()}
+        infos: dict[str, Any] = {"action_mask": masks}
         if ended:
-            infos |= {"final_obs": final_states, "_final_obs": terminations | truncations}
+            over = terminations | truncations
+            infos |= {"final_obs": np.where(over[:, None], final_states, np.float32(0.0)), "_final_obs": over}
         return states, rewards, terminations, truncations, infos
 
     def action_masks(self) -> Flags:
         """Which actions each lane may take, shape (num_envs, actions)."""
-        masks = np.empty((self.num_envs, int(self.arrays.shared["n_actions"][0])), dtype=np.bool_)
+        masks = self._empty_masks()
         _mask_lanes(self.arrays, masks)
         return masks
 
     @property
-    def arrays_width(self) -> int:
-        """Entries of one observation."""
+    def _width(self) -> int:
         return int(self.single_observation_space.shape[0])  # type: ignore[index]  # a Box has a shape
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -234,7 +237,10 @@ class VectorTradingEnv(VectorEnv[States, NDArray[np.int64], Floats]):
             self._pool.shutdown()
 
     def _empty_states(self) -> States:
-        return np.empty((self.num_envs, self.arrays_width), dtype=np.float32)
+        return np.empty((self.num_envs, self._width), dtype=np.float32)
+
+    def _empty_masks(self) -> Flags:
+        return np.empty((self.num_envs, int(self.arrays.shared["n_actions"][0])), dtype=np.bool_)
 
     def _checked(self, actions: object) -> NDArray[np.int64]:
         given = np.asarray(actions)
