@@ -9,7 +9,7 @@ rewards (n float64), actions (n int64), states (n x f float32), rows of the jump
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -74,52 +74,53 @@ def pack(event: ExperiencesGathered) -> Iterator[tuple[Value, ...]]:
         yield (*names, at, len(s), s.shape[1], len(rows), payload)
 
 
-def unpack(rows: Sequence[tuple[Any, ...]], *, limit: int | None = None) -> ExperiencesGathered:
+def unpack(rows: Iterable[tuple[Any, ...]], *, n: int, limit: int | None = None) -> ExperiencesGathered:
     """One batch from the contents of stored rows, oldest first.
 
     Parameters
     ----------
     rows
-        At least one, all of one agent and feature version.
+        At least one, all of one agent and feature version; each is let go before the next is taken.
+    n
+        Transitions in all of them.
     limit
-        The newest so many transitions; None for all.
+        The newest so many; None for all.
 
     Raises
     ------
     LearningDatabaseError
         If the chunks have different numbers of features.
     """
-    agent, version = rows[0][:2]
-    features = {row[5] for row in rows}
-    if len(features) > 1:
-        raise LearningDatabaseError(
-            f"experiences of {agent} ({version}) have {sorted(features)} features: a feature version must keep its list"
-        )
-    n, width = sum(row[4] for row in rows), features.pop()
-    states, after = np.empty((n, width), dtype=np.float32), np.empty((n, width), dtype=np.float32)
     actions, rewards = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.float64)
     terminated = np.empty(n, dtype=np.bool_)
-    end = 0
-    for row in rows:
-        start, count, jumps = end, row[4], row[6]
-        end += count
-        parts = _parts(row[7], count, width, jumps)
+    states = after = np.empty((0, 0), dtype=np.float32)
+    symbols, end, width, last = set(), 0, -1, ("", "", "", None)
+    for agent, version, symbol, at, count, features, jumps, payload in rows:
+        if width < 0:
+            states, after = (np.empty((n, features), dtype=np.float32) for _ in range(2))
+        elif width != features:
+            raise LearningDatabaseError(
+                f"experiences of {agent} ({version}) have {sorted((width, features))} features: "
+                "a feature version must keep its list"
+            )
+        start, end, width, last = end, end + count, features, (agent, version, symbol, at)
+        symbols.add(symbol)
+        parts = _parts(payload, count, width, jumps)
         rewards[start:end], actions[start:end], states[start:end] = parts[:3]
         after[start : end - 1] = parts[2][1:]
         after[start + parts[3]] = parts[4]
         terminated[start:end] = parts[5]
     keep = slice(0 if limit is None else max(0, n - limit), n)
-    at = rows[-1][3]
     return ExperiencesGathered(
-        agent=agent,
-        feature_version=version,
-        symbol=",".join(sorted({row[2] for row in rows})),
+        agent=last[0],
+        feature_version=last[1],
+        symbol=",".join(sorted(symbols)),
         states=states[keep],
         next_states=after[keep],
         actions=actions[keep],
         rewards=rewards[keep],
         terminated=terminated[keep],
-        at=None if at is None else dt.datetime.fromisoformat(at),
+        at=None if last[3] is None else dt.datetime.fromisoformat(last[3]),
     )
 
 

@@ -6,8 +6,9 @@ import datetime as dt
 import hashlib
 import math
 import os
+import sqlite3
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -419,18 +420,12 @@ class LearningDatabase:
             faults.whole("limit", limit, low=1)
         faults.raise_if_any()
         where, values = _where(EXPERIENCES.time, as_of, agent=agent, feature_version=feature_version, symbol=symbol)
-        rows: list[tuple[Any, ...]] = []
-        have = 0
-        for row in self._stream(EXPERIENCES.select(where=where, order="id DESC"), values):
-            if not EXPERIENCES.checksum_holds(row):
-                raise LearningDatabaseError(
-                    f"{self.path}: a chunk of experiences is damaged. Run `ai-backtrader db verify`"
-                )
-            rows.append(row)
-            have += row[4]
-            if limit is not None and have >= limit:
-                break
-        return unpack(rows[::-1], limit=limit) if rows else None
+        self._read_first()
+        try:
+            with self._store.snapshot() as connection:
+                return self._unpacked(connection, where, values, limit)
+        except FAILURES as error:
+            raise self._unreadable(error) from error
 
     def optimization(self, key: str) -> ParametersOptimized | None:
         """The search with exactly this key, if it was ever made; None also where the file fails."""
@@ -584,13 +579,28 @@ class LearningDatabase:
         except FAILURES as error:
             raise self._unreadable(error) from error
 
-    def _stream(self, sql: str, values: tuple[Value, ...]) -> Iterable[tuple[Any, ...]]:
-        self._read_first()
-        try:
-            with self._store.lock:
-                yield from self._store.connection().execute(sql, values)
-        except FAILURES as error:
-            raise self._unreadable(error) from error
+    def _unpacked(
+        self, connection: sqlite3.Connection, where: str, values: tuple[Value, ...], limit: int | None
+    ) -> ExperiencesGathered | None:
+        sizes = connection.execute(f"SELECT id, n_rows FROM rl_experiences {where} ORDER BY id DESC", values)  # noqa: S608  # our own names
+        n, first = 0, None
+        for number, rows in sizes:
+            n, first = n + rows, number
+            if limit is not None and n >= limit:
+                break
+        if first is None:
+            return None
+
+        def chunks() -> Iterator[tuple[Any, ...]]:
+            wanted = f"{where} AND id >= ?"
+            for row in connection.execute(EXPERIENCES.select(where=wanted), (*values, first)):
+                if not EXPERIENCES.checksum_holds(row):
+                    raise LearningDatabaseError(
+                        f"{self.path}: a chunk of experiences is damaged. Run `ai-backtrader db verify`"
+                    )
+                yield row[: len(EXPERIENCES.content)]
+
+        return unpack(chunks(), n=n, limit=limit)
 
     def _one(self, name: str, key: str) -> tuple[Any, ...] | None:
         self._check_open(writing=False)

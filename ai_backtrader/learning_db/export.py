@@ -64,7 +64,7 @@ def _chunk_frames(store: Store, agent: str, version: str) -> Iterator[pd.DataFra
         "SELECT id FROM rl_experiences WHERE agent = ? AND feature_version = ? ORDER BY id", (agent, version)
     ):
         for row in store.rows(EXPERIENCES.select(where="WHERE id = ?"), (number,)):
-            yield _flat(unpack([row]))
+            yield _flat(unpack([row[: len(EXPERIENCES.content)]], n=row[4]))
 
 
 def _flat(batch: ExperiencesGathered) -> pd.DataFrame:

@@ -88,7 +88,7 @@ def timestamp(name: str, value: dt.datetime | np.datetime64 | None) -> str | Non
 
 def json_text(value: object) -> str:
     """JSON with sorted keys, the same text for equal values."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain)
+    return _ENCODER.encode(value)
 
 
 def _plain(value: object) -> object:
@@ -107,6 +107,9 @@ def _plain(value: object) -> object:
     if isinstance(value, PurePath):
         return str(value)
     raise SettingsError("record", [f"cannot be kept as JSON: {value!r}; give texts, numbers, lists and mappings"])
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_plain)
 
 
 def _json(_: str, value: object) -> str:
