@@ -116,7 +116,9 @@ class Answerer:
         if kept is None or (kept.status != 200 and self.settings.mode == "record"):
             return None  # what failed last time is tried again when recording anew
         self.counts["recorded"] += 1
-        return kept
+        return RecordedAnswer(
+            kept.key, kept.model, kept.model_digest, kept.request, kept.reply, kept.status, kept.seconds
+        )
 
     def _miss(self, key: str) -> NoAnswer:
         self.counts["missing"] += 1

@@ -72,9 +72,10 @@ class OpenSockets:
 
 
 def _shut(opened: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # it is closed already
+    with contextlib.suppress(OSError):  # it is closed already, or the system counts in another size
         # Closed with a reset, not held by the system for a minute while the other side goes on sending.
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with contextlib.suppress(OSError):
         # Of the plain socket: that of a TLS one would take its state from under the thread that reads.
         socket.socket.shutdown(opened, socket.SHUT_RDWR)
 
@@ -101,8 +102,10 @@ def run_within(deadline: Deadline, work: Callable[[OpenSockets], T]) -> T:
     if deadline.remaining <= 0.0:
         raise PastDeadlineError
     threading.Thread(target=run, name="llm-request", daemon=True).start()
-    in_time = done.wait(deadline.remaining)
-    sockets.shut()
+    try:
+        in_time = done.wait(deadline.remaining)
+    finally:
+        sockets.shut()
     if not in_time:
         raise PastDeadlineError
     result, error = outcome

@@ -12,13 +12,45 @@ from typing import Any, Protocol
 from ai_backtrader.errors import DataError
 from ai_backtrader.llm_advisor.values import RecordedAnswer
 
-__all__ = ["AnswerFile", "AnswerMemory", "AnswerStore", "answer_key", "identity_key"]
+__all__ = ["AnswerFile", "AnswerMemory", "AnswerStore", "KeptAnswer", "answer_key", "identity_key"]
+
+
+class KeptAnswer(Protocol):
+    """The fields of a :class:`RecordedAnswer`, whatever class a store gives them back in."""
+
+    @property
+    def key(self) -> str:
+        """Hash of all that the answer depends on."""
+
+    @property
+    def model(self) -> str:
+        """Who answered."""
+
+    @property
+    def model_digest(self) -> str:
+        """Digest of its weights; empty where the server tells none."""
+
+    @property
+    def request(self) -> str:
+        """The question as JSON text."""
+
+    @property
+    def reply(self) -> str:
+        """Body of the response, or what went wrong."""
+
+    @property
+    def status(self) -> int:
+        """HTTP status; 0 when there was no response."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
 
 
 class AnswerStore(Protocol):
-    """Where answers are kept; :class:`~ai_backtrader.learning_db.LearningDatabase` is one."""
+    """Where answers are kept; the learning database is one."""
 
-    def answer(self, key: str) -> RecordedAnswer | None:
+    def answer(self, key: str) -> KeptAnswer | None:
         """The answer kept last under the key; None if there is none."""
 
     def keep_answer(self, answer: RecordedAnswer) -> None:

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", "docs/audit.md", "docs/crashes.md", "docs/database.md", "docs/evolution.md", "docs/lookahead.md")
+PAGES = (
+    "README.md",
+    "docs/advisor.md",
+    "docs/audit.md",
+    "docs/crashes.md",
+    "docs/database.md",
+    "docs/evolution.md",
+    "docs/lookahead.md",
+    "docs/online_learner.md",
+)
 
 
 def snippets() -> list[tuple[str, str]]:

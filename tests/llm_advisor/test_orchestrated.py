@@ -16,8 +16,7 @@ from ai_backtrader.brokers import LeverageBroker
 from ai_backtrader.datafeeds import PerpetualData, load_sample
 from ai_backtrader.engine import Engine
 from ai_backtrader.leverage import LeverageManager
-from ai_backtrader.llm_advisor import AdvisorSettings, AnswerMemory, RecordedAnswer, get_advisor
-from ai_backtrader.llm_advisor.answering import Answerer
+from ai_backtrader.llm_advisor import AnswerMemory, RecordedAnswer, get_advisor
 from ai_backtrader.orchestrator import Orchestrator
 from ai_backtrader.strategies import AIStrategy
 from ai_backtrader.values import Action, Regime
@@ -76,13 +75,16 @@ def test_no_injection_raises_the_risk_even_of_a_model_that_obeys(
     assert all("\n{" not in prompt and "<|" not in prompt and "```" not in prompt for prompt in seen)
 
 
-class Told(Answerer):
-    """Answers with what it was told, without a server."""
+class Told:
+    """A recording in which every question has the answer that it was last told."""
 
     reply = ""
 
-    def answer(self, prompt: str) -> RecordedAnswer:
-        return RecordedAnswer("k", "m", "", "{}", self.reply, 200, 0.0)
+    def answer(self, key: str) -> RecordedAnswer:
+        return RecordedAnswer(key, "m", "d", "{}", self.reply, 200, 0.0)
+
+    def keep_answer(self, answer: RecordedAnswer) -> None:
+        raise AssertionError("a replay keeps nothing")
 
 
 def random_reply(rng: random.Random, tools: Any) -> str:
@@ -98,12 +100,13 @@ def test_ten_thousand_random_pairs_never_make_the_position_larger(
     tools: SimpleNamespace, situation: dict[str, Any]
 ) -> None:
     rng = random.Random(8)
-    advisor = get_advisor(model="m")
-    advisor._answerer = told = Told(AdvisorSettings(), None, advisor.server)
+    told = Told()
+    advisor = get_advisor(model="m", mode="replay", store=told, model_digest="d", max_calls_per_run=CASES)
     source = tools.AdvisorSource(advisor)
     traded = lowered = vetoed = advised = 0
     for _ in range(CASES):
         told.reply = random_reply(rng, tools)
+        advisor.start_run()  # else the same prompt would have the same answer
         given = situation | {
             "base_signal": rng.choice(["LONG", "SHORT", "FLAT"]),
             "base_confidence": rng.random(),
