@@ -191,20 +191,22 @@ def _doubtful_root(x: float, rounded: float, powers: Floats) -> bool:
 @njit(cache=True, error_model="numpy")
 def deviations(mean: Floats, mean_of_squares: Floats, first: int, powers: Floats, out: Floats) -> None:
     """:func:`deviation` of many, from ``first`` on; pow is called for the few that are in doubt."""
-    n = mean.size
+    # Slices that begin at 0: an index that could be negative would keep the compiler from taking many at once.
+    means, mean_squares, found = mean[first:], mean_of_squares[first:], out[first:]
+    n = means.size
     doubtful = np.empty(n, np.bool_)
-    for i in range(first, n):
-        rounded = mean[i] * mean[i]
-        variance = abs(mean_of_squares[i] - rounded)
-        out[i] = np.sqrt(variance)
-        doubtful[i] = _doubtful_square(mean[i], rounded, powers) | _doubtful_root(variance, out[i], powers)
+    for i in range(n):
+        rounded = means[i] * means[i]
+        variance = abs(mean_squares[i] - rounded)
+        found[i] = np.sqrt(variance)
+        doubtful[i] = _doubtful_square(means[i], rounded, powers) | _doubtful_root(variance, found[i], powers)
     places = np.empty(n, np.int64)
     count = 0
-    for i in range(first, n):  # without a branch: which ones is luck
+    for i in range(n):  # without a branch: which ones is luck
         places[count] = i
         count += doubtful[i]
     for i in places[:count]:
-        out[i] = deviation(mean[i], mean_of_squares[i], powers)
+        found[i] = deviation(means[i], mean_squares[i], powers)
 
 
 @njit(cache=True, error_model="numpy")

@@ -9,28 +9,31 @@ Division by zero has one answer each, here and in the compiled strategies: see t
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Hashable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ai_backtrader.market import MarketData, indicators
+from ai_backtrader.market.indicator_kernels import POWERS
 from ai_backtrader.rules.catalogue import ATR_UNIT_PERIOD
 from ai_backtrader.rules.chromosome import StrategyChromosome
 from ai_backtrader.rules.genes import Gene, HoldGene, Operator, Series
+from ai_backtrader.rules.rows import NoRowLeftError, Rows
 from ai_backtrader.rules.sections import Section
-from ai_backtrader.rules.signal_kernels import OPERATOR_CODES, compare_words
+from ai_backtrader.rules.series_kernels import STEP_DTYPE, TEST_DTYPE, Formula, compare_rows, fill_rows
+from ai_backtrader.rules.signal_kernels import OPERATOR_CODES
 
 __all__ = ["SeriesBank", "gene_period", "section_signal", "strategy_period", "unpack_words"]
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Words = NDArray[np.uint64]
-T = TypeVar("T")
 
 DEFAULT_MEMORY = 512 * 2**20
+_FEWEST_ROWS = 32  # one condition needs up to 17
+_AVERAGES = {"sma": Formula.SMA, "ema": Formula.EMA, "smma": Formula.SMMA, "rsi": Formula.RSI}
 
 
 def gene_period(gene: Gene | HoldGene) -> int:
@@ -51,26 +54,20 @@ def strategy_period(chromosome: StrategyChromosome) -> int:
     return max([*waits, indicators.min_period("atr", risk.atr_period).indicator if risk.needs_atr else 1])
 
 
-def _ratio(top: Floats, bottom: Floats, zero: float) -> Floats:
-    """``top / bottom``, ``zero`` where bottom is zero, as ``bt.DivByZero`` has it; NaN stays NaN."""
-    out = np.where(np.isnan(top) | np.isnan(bottom), np.nan, zero)
-    np.divide(top, bottom, out=out, where=bottom != 0.0)
-    return out
-
-
 class SeriesBank:
-    """Every series and signal of one feed, each computed once and kept while there is room.
+    """Every series and condition of one feed, each computed once and kept while there is room.
 
     Parameters
     ----------
     data
         The feed.
     memory
-        Bytes of arrays kept; the ones used longest ago go first, and are computed again when asked for.
+        Bytes of arrays kept (and room for 32 series at least); the ones used longest ago go first, and are computed
+        again when asked for.
 
     Notes
     -----
-    All arrays are read-only. A bank is for one thread.
+    What :meth:`values`, :meth:`atr`, :meth:`words` and :meth:`signal` return is a copy. A bank is for one thread.
 
     Examples
     --------
@@ -84,132 +81,244 @@ class SeriesBank:
 
     def __init__(self, data: MarketData, *, memory: int = DEFAULT_MEMORY) -> None:
         self.data = data
-        self._memory = memory
-        self._used = 0
-        self._kept: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
+        bars = len(data)
+        words = (bars + 63) // 64
+        self._lines = Rows(max(_FEWEST_ROWS, memory * 15 // 16 // (8 * bars)), bars, np.float64)
+        self._conditions = Rows(max(_FEWEST_ROWS, memory // 16 // (8 * words)), words, np.uint64)
+        self._steps: list[tuple[float, ...]] = []
+        self._tests: list[tuple[float, ...]] = []
 
     @property
     def memory_used(self) -> int:
         """Bytes of arrays kept now."""
-        return self._used
+        bars = len(self.data)
+        return 8 * (len(self._lines) * bars + len(self._conditions) * ((bars + 63) // 64))
 
     def values(self, series: Series) -> Floats:
         """The series, shape (bars,), NaN before its first value at index ``series.line_period - 1``."""
-        return self._once(("values", series), lambda: self._compute(series.name, *series.params))
+        return self._row_now(lambda: self._series(series.name, series.params))
 
     def atr(self, period: int) -> Floats:
         """Average true range in price units: what stops and targets are measured in."""
-        data = self.data
-        return self._once(("atr", period), lambda: indicators.atr(data.high, data.low, data.close, period))
+        return self._row_now(lambda: self._atr(period))
 
     def signal(self, gene: Gene) -> Bools:
         """Where the gene is true, shape (bars,); false before its series have values."""
-        return self._once(("signal", gene), lambda: unpack_words(self.words(gene), len(self.data)))
+        return unpack_words(self.words(gene), len(self.data))
 
     def words(self, gene: Gene) -> Words:
         """The signal packed, shape (ceil(bars / 64),): bar t is bit ``t % 64`` of word ``t // 64``; the rest is 0."""
-        return self._once(("words", gene), lambda: self._compare(gene))
+        table, (row,) = self.condition_rows([gene])
+        return np.array(table[row])
 
-    def _compare(self, gene: Gene) -> Words:
-        left = self.values(gene.left)
-        right = self.values(gene.right) if isinstance(gene.right, Series) else np.array([gene.right])
-        first = gene.left.line_period - 1
-        if isinstance(gene.right, Series):
-            first = max(first, gene.right.line_period - 1)
+    def condition_rows(self, genes: Collection[Gene]) -> tuple[NDArray[np.uint64], list[int]]:
+        """Words of many genes at once, as a table and the row of each gene in it; valid until the bank is asked again.
+
+        What is not known yet is computed in two compiled calls, whatever the number of genes.
+        """
+        if len(genes) > self._conditions.size:
+            self._conditions = Rows(len(genes), (len(self.data) + 63) // 64, np.uint64)
+        self._lines.begin()
+        self._conditions.begin()
+        rows = []
+        for gene in genes:
+            row = self._conditions.find(gene)
+            if row is None:
+                try:
+                    test = self._test(gene)
+                except NoRowLeftError:
+                    self._work()
+                    test = self._test(gene)
+                (row,) = self._conditions.add(gene)
+                self._tests.append((*test, row))
+            rows.append(row)
+        self._work()
+        return self._conditions.table, rows
+
+    def atr_rows(self, periods: Collection[int]) -> tuple[Floats, list[int]]:
+        """Average true ranges in the same manner as :meth:`condition_rows`."""
+        self._lines.begin()
+        try:
+            rows = [self._atr(period) for period in periods]
+        except NoRowLeftError:
+            self._work()
+            return np.array([self.atr(period) for period in periods]), list(range(len(periods)))
+        self._work()
+        return self._lines.table, rows
+
+    def _row_now(self, plan: Callable[[], int]) -> Floats:
+        self._lines.begin()
+        row = plan()
+        self._work()
+        found: Floats = np.array(self._lines.table[row])
+        found.flags.writeable = False
+        return found
+
+    def _work(self) -> None:
+        """Compute what has been written down; its rows may be taken back afterwards."""
+        if self._steps:
+            fill_rows(np.array(self._steps, STEP_DTYPE), self._lines.table, POWERS)
+            self._steps.clear()
+        if self._tests:
+            compare_rows(np.array(self._tests, TEST_DTYPE), self._lines.table, self._conditions.table)
+            self._tests.clear()
+        self._lines.begin()
+
+    def _test(self, gene: Gene) -> tuple[float, ...]:
+        left, right = gene.left, gene.right
+        one = self._series(left.name, left.params)
+        first = left.line_period
         upper = np.nan if gene.upper is None else gene.upper
-        return np.asarray(compare_words(left, _read_only(right), upper, OPERATOR_CODES[gene.operator], first))
+        if isinstance(right, Series):
+            other = self._series(right.name, right.params)
+            return (one, other, OPERATOR_CODES[gene.operator], max(first, right.line_period) - 1, 0.0, upper)
+        return (one, -1, OPERATOR_CODES[gene.operator], first - 1, right, upper)
 
-    def _once(self, key: Hashable, compute: Callable[[], T]) -> T:
-        found = self._kept.get(key)
-        if found is not None:
-            self._kept.move_to_end(key)
-            return found[0]  # type: ignore[no-any-return]  # what compute gave under this key
-        made = compute()
-        parts: tuple[Any, ...] = made if isinstance(made, tuple) else (made,)
-        size = 0
-        for part in parts:
-            part.flags.writeable = False
-            size += part.nbytes
-        self._kept[key] = (made, size)
-        self._used += size
-        while self._used > self._memory and len(self._kept) > 1:
-            self._used -= self._kept.popitem(last=False)[1][1]
-        return made
+    # Each of the following gives the row of a line; one that is not there yet is written down as a step. Rows that a
+    # step reads are asked for before the one that it writes, so that running out of rows leaves nothing half done.
 
-    def _bands(self, period: int, width: float) -> indicators.Bollinger:
-        close = self.data.close
-        squared = self._once(("squares",), lambda: indicators.squares(close))
-        return self._once(("bands", period, width), lambda: indicators.bollinger(close, period, width, squared=squared))
+    def _price(self, name: str, *, before: bool = False) -> int:
+        key = (name, before)
+        row = self._lines.find(key)
+        if row is None:
+            (row,) = self._lines.add(key)
+            line = self._lines.table[row]
+            if before:
+                line[0] = np.nan
+                line[1:] = getattr(self.data, name)[:-1]
+            else:
+                line[:] = getattr(self.data, name)
+        return row
 
-    def _macd(self, fast: int, slow: int, signal: int) -> indicators.Macd:
-        return self._once(("macd", fast, slow, signal), lambda: indicators.macd(self.data.close, fast, slow, signal))
+    def _step(
+        self,
+        formula: Formula,
+        written: Sequence[Hashable],
+        read: Sequence[int],
+        *,
+        period: int = 0,
+        number: float = 0.0,
+    ) -> int:
+        """Write a step down; gives the first row that it writes."""
+        out, out2, out3 = (*self._lines.add(*written), 0, 0)[:3]
+        a, b, c = (*read, 0, 0)[:3]
+        self._steps.append((formula, out, out2, out3, a, b, c, period, number))
+        return out
 
-    def _movement(self, period: int) -> indicators.DirectionalMovement:
-        data = self.data
-        return self._once(
-            ("movement", period),
-            lambda: indicators.directional_movement(data.high, data.low, data.close, period),
+    def _average(self, formula: Formula, period: int, name: str = "close") -> int:
+        key = (formula, name, period)
+        row = self._lines.find(key)
+        return self._step(formula, [key], [self._price(name)], period=period) if row is None else row
+
+    def _extreme(self, formula: Formula, name: str, period: int, *, before: bool = False) -> int:
+        key = (formula, name, period, before)
+        row = self._lines.find(key)
+        return self._step(formula, [key], [self._price(name, before=before)], period=period) if row is None else row
+
+    def _atr(self, period: int) -> int:
+        key = ("atr", period)
+        row = self._lines.find(key)
+        if row is not None:
+            return row
+        ranges = self._lines.find("true range")
+        if ranges is None:
+            ranges = self._step(Formula.TRUE_RANGE, ["true range"], [*map(self._price, ("high", "low", "close"))])
+        return self._step(Formula.SMMA, [key], [ranges], period=period)
+
+    def _bands(self, period: int) -> tuple[int, int]:
+        """Middle and deviation."""
+        middle, deviation = (Formula.SMA, "close", period), ("deviation", period)
+        found = self._lines.find(middle), self._lines.find(deviation)
+        if found[0] is None or found[1] is None:
+            close = self._price("close")
+            squares = self._lines.find("squares")
+            if squares is None:
+                squares = self._step(Formula.SQUARES, ["squares"], [close])
+            self._step(Formula.DEVIATION, [deviation, middle], [close, squares], period=period)
+        one, other = self._lines.add(middle, deviation)
+        return one, other
+
+    def _macd(self, fast: int, slow: int) -> int:
+        key = ("macd", fast, slow)
+        row = self._lines.find(key)
+        if row is not None:
+            return row
+        return self._step(
+            Formula.DIFFERENCE, [key], [self._average(Formula.EMA, fast), self._average(Formula.EMA, slow)]
         )
 
-    def _compute(self, name: str, *params: Any) -> Floats:
-        data = self.data
-        close = data.close
+    def _macd_signal(self, fast: int, slow: int, signal: int) -> int:
+        key = ("macd signal", fast, slow, signal)
+        row = self._lines.find(key)
+        return self._step(Formula.EMA, [key], [self._macd(fast, slow)], period=signal) if row is None else row
+
+    def _movement(self, name: str, period: int) -> int:
+        row = self._lines.find((name, period))
+        if row is not None:
+            return row
+        keys = [(other, period) for other in ("plus_di", "minus_di", "adx")]
+        self._step(Formula.MOVEMENT, keys, [self._price(price) for price in ("high", "low", "close")], period=period)
+        return self._lines.add((name, period))[0]
+
+    def _series(self, name: str, params: tuple[Any, ...]) -> int:
+        if name in _AVERAGES:
+            return self._average(_AVERAGES[name], *params)
         match name:
             case "close" | "open" | "high" | "low":
-                return np.asarray(getattr(data, name))
-            case "sma" | "ema" | "smma" | "rsi":
-                average: Callable[..., Floats] = getattr(indicators, name)
-                return average(close, *params)
-            case "bollinger_upper":
-                return self._bands(*params).upper
-            case "bollinger_lower":
-                return self._bands(*params).lower
+                return self._price(name)
             case "highest":
-                return indicators.highest(_bar_before(data.high), *params)
+                return self._extreme(Formula.HIGHEST, "high", *params, before=True)
             case "lowest":
-                return indicators.lowest(_bar_before(data.low), *params)
+                return self._extreme(Formula.LOWEST, "low", *params, before=True)
             case "macd_line":
-                return self._macd(*params).line
+                return self._macd(*params[:2])
             case "macd_signal":
-                return self._macd(*params).signal
-            case "stochastic":
-                low = indicators.lowest(data.low, *params)
-                return 100.0 * _ratio(close - low, indicators.highest(data.high, *params) - low, 0.5)
+                return self._macd_signal(*params)
             case "adx" | "plus_di" | "minus_di":
-                return np.asarray(getattr(self._movement(*params), name))
+                return self._movement(name, *params)
+        key = (name, *params)
+        row = self._lines.find(key)
+        return self._derived(key, name, params) if row is None else row
+
+    def _derived(self, key: Hashable, name: str, params: tuple[Any, ...]) -> int:
+        match name:
+            case "bollinger_upper":
+                return self._step(Formula.BAND, [key], [*self._bands(params[0])], number=params[1])
+            case "bollinger_lower":
+                return self._step(Formula.BAND, [key], [*self._bands(params[0])], number=-params[1])
             case "percent_b":
-                bands = self._bands(*params)
-                return _ratio(close - bands.lower, bands.upper - bands.lower, 0.5)
-            case "momentum":
-                return indicators.rate_of_change(close, *params)
+                bands = self._bands(params[0])
+                return self._step(Formula.POSITION, [key], [*bands, self._price("close")], number=params[1])
             case "band_width":
-                bands = self._bands(*params)
-                return (bands.upper - bands.lower) / bands.middle
+                return self._step(Formula.WIDTH, [key], [*self._bands(params[0])], number=params[1])
+            case "stochastic":
+                low = self._extreme(Formula.LOWEST, "low", *params)
+                high = self._extreme(Formula.HIGHEST, "high", *params)
+                return self._step(Formula.STOCHASTIC, [key], [low, high, self._price("close")])
+            case "momentum":
+                return self._step(Formula.CHANGE, [key], [self._price("close")], period=params[0])
             case "atr_pct":
-                return 100.0 * self.atr(*params) / close
+                return self._step(Formula.PERCENT, [key], [self._atr(*params), self._price("close")])
             case "volume_ratio":
-                return indicators.volume_ratio(data.volume, *params)
+                volume = self._price("volume")
+                return self._step(
+                    Formula.VOLUME_RATIO, [key], [volume, self._average(Formula.SMA, params[0], "volume")]
+                )
             case "atr_ratio":
-                period, average_period = params
-                return _ratio(self.atr(period), indicators.sma(self.atr(period), average_period), 1.0)
+                atr = self._atr(params[0])
+                average = self._lines.find(("atr average", *params))
+                if average is None:
+                    average = self._step(Formula.SMA, [("atr average", *params)], [atr], period=params[1])
+                return self._step(Formula.RATIO, [key], [atr, average], number=1.0)
             case "macd_atr":
-                return _ratio(self._macd(*params).line, self.atr(ATR_UNIT_PERIOD), 0.0)
+                return self._step(Formula.RATIO, [key], [self._macd(*params[:2]), self._atr(ATR_UNIT_PERIOD)])
             case "macd_histogram":
-                macd = self._macd(*params)
-                return _ratio(macd.line - macd.signal, self.atr(ATR_UNIT_PERIOD), 0.0)
+                line, signal = self._macd(*params[:2]), self._macd_signal(*params)
+                return self._step(Formula.DISTANCE, [key], [line, signal, self._atr(ATR_UNIT_PERIOD)])
             case "ema_distance":
-                return _ratio(close - indicators.ema(close, *params), self.atr(ATR_UNIT_PERIOD), 0.0)
+                average = self._average(Formula.EMA, *params)
+                return self._step(Formula.DISTANCE, [key], [self._price("close"), average, self._atr(ATR_UNIT_PERIOD)])
         raise AssertionError(f"{name} is in the catalogue but has no formula")
-
-
-def _bar_before(values: Floats) -> Floats:
-    return np.concatenate(([np.nan], values[:-1]))
-
-
-def _read_only(values: Floats) -> Floats:
-    view = values.view()
-    view.flags.writeable = False
-    return view
 
 
 def unpack_words(words: Words, bars: int) -> Bools:

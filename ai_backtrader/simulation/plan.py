@@ -76,7 +76,7 @@ def plan_rules(bank: SeriesBank, chromosomes: Sequence[StrategyChromosome]) -> P
         needs = chromosome.required
         atr = 0
         if risk.needs_atr:
-            atr = periods.setdefault(risk.atr_period, len(periods) + 1)
+            atr = periods.setdefault(risk.atr_period, len(periods))
             wait = max(wait, _atr_wait(risk.atr_period))
         records.append(
             (
@@ -85,15 +85,13 @@ def plan_rules(bank: SeriesBank, chromosomes: Sequence[StrategyChromosome]) -> P
                 first_hold, len(holds) - first_hold,
             )
         )  # fmt: skip
-    bars = len(bank.data)
-    conditions = np.empty((max(1, len(rows)), (bars + 63) // 64), np.uint64)
-    for gene, row in rows.items():
-        conditions[row] = bank.words(gene)
-    atrs = np.empty((len(periods) + 1, bars))
-    atrs[0] = np.nan  # of rules that need none
-    for period, row in periods.items():
-        atrs[row] = bank.atr(period)
-    return Plan(np.array(records, RULE_DTYPE), conditions, np.array(genes, np.int64), np.array(holds, np.int64), atrs)
+    conditions, condition_rows = bank.condition_rows(rows)
+    atrs, atr_rows = bank.atr_rows(periods)
+    rules = np.array(records, RULE_DTYPE)
+    # A rule that needs no ATR is given any.
+    rules["atr"] = np.array(atr_rows or [0], np.int64)[rules["atr"]]
+    places = np.array(condition_rows, np.int64)[np.array(genes, np.int64)]
+    return Plan(rules, conditions, places, np.array(holds, np.int64), atrs)
 
 
 def _never(need: int) -> int:

@@ -214,4 +214,4 @@ def test_a_remembered_hash_does_not_travel(many: Callable[..., list[StrategyChro
     for seed in ("1", "2"):
         environment = {**os.environ, "PYTHONHASHSEED": seed}
         command = [sys.executable, "-c", code]
-        subprocess.run(command, input=pickle.dumps(chromosome), env=environment, check=True)  # noqa: S603  # our own
+        subprocess.run(command, input=pickle.dumps(chromosome), env=environment, check=True)

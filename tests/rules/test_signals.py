@@ -183,20 +183,103 @@ def test_the_words_of_a_gene_are_its_signal(walk: Callable[..., MarketData]) -> 
         assert bank.words(gene).tobytes() == pack(bank.signal(gene)).tobytes()
 
 
-def test_a_bank_computes_once_keeps_to_its_memory_and_cannot_be_written(walk: Callable[..., MarketData]) -> None:
+def test_a_bank_keeps_to_its_memory_and_gives_copies(walk: Callable[..., MarketData]) -> None:
     data = walk(400)
     bank = SeriesBank(data)
     series = Series("macd_histogram", (12, 26, 9))
-    assert bank.values(series) is bank.values(series)
     with pytest.raises(ValueError, match="read-only"):
         bank.values(series)[0] = 1.0
-    small = SeriesBank(data, memory=20_000)
+    used = bank.memory_used
+    bank.values(series)
+    assert bank.memory_used == used > 0
     wanted = _some_of_each(3, seed=8)
-    for one in [*wanted, *wanted]:
-        assert small.values(one).tobytes() == bank.values(one).tobytes()
-        assert small.memory_used <= 20_000
-    tiny = SeriesBank(data, memory=0)
-    assert tiny.values(series).tobytes() == bank.values(series).tobytes()
+    for memory in (150_000, 0):  # 32 rows of either kind are the least
+        small = SeriesBank(data, memory=memory)
+        for one in [*wanted, *wanted]:
+            assert small.values(one).tobytes() == bank.values(one).tobytes()
+            assert small.memory_used <= max(memory, 32 * 8 * 400)
+
+
+def test_many_conditions_at_once_are_those_asked_for_one_by_one(walk: Callable[..., MarketData]) -> None:
+    data = walk(300, seed=2)
+    rng = np.random.default_rng(3)
+    genes = list(dict.fromkeys(random_gene(rng) for _ in range(300)))
+    one_by_one = SeriesBank(data)
+    for memory in (0, 200_000, 2**24):  # rows are taken back midway, now and then, never
+        bank = SeriesBank(data, memory=memory)
+        for part in (genes[:7], genes, genes[100:250]):
+            table, rows = bank.condition_rows(part)
+            for gene, row in zip(part, rows, strict=True):
+                assert table[row].tobytes() == one_by_one.words(gene).tobytes(), gene.describe()
+        periods = list(range(2, 60))
+        table, rows = bank.atr_rows(periods)
+        for period, row in zip(periods, rows, strict=True):
+            assert table[row].tobytes() == one_by_one.atr(period).tobytes()
+
+
+def _by_the_market_room(data: MarketData, name: str, params: tuple[Any, ...]) -> NDArray[np.float64]:
+    """The series put together from the functions of the market room."""
+    close = data.close
+
+    def atr(period: int) -> NDArray[np.float64]:
+        return indicators.atr(data.high, data.low, close, period)
+
+    def ratio(top: NDArray[np.float64], bottom: NDArray[np.float64], zero: float) -> NDArray[np.float64]:
+        out = np.where(np.isnan(top) | np.isnan(bottom), np.nan, zero)
+        return np.divide(top, bottom, out=out, where=bottom != 0.0)
+
+    def before(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.concatenate(([np.nan], values[:-1]))
+
+    match name:
+        case "close" | "open" | "high" | "low":
+            return np.asarray(getattr(data, name))
+        case "sma" | "ema" | "smma" | "rsi":
+            average: Callable[..., NDArray[np.float64]] = getattr(indicators, name)
+            return average(close, *params)
+        case "bollinger_upper" | "bollinger_lower":
+            return np.asarray(getattr(indicators.bollinger(close, *params), name.removeprefix("bollinger_")))
+        case "highest" | "lowest":
+            extreme: Callable[..., NDArray[np.float64]] = getattr(indicators, name)
+            return extreme(before(data.high if name == "highest" else data.low), *params)
+        case "macd_line" | "macd_signal":
+            return np.asarray(getattr(indicators.macd(close, *params), name.removeprefix("macd_")))
+        case "stochastic":
+            low = indicators.lowest(data.low, *params)
+            return 100.0 * ratio(close - low, indicators.highest(data.high, *params) - low, 0.5)
+        case "adx" | "plus_di" | "minus_di":
+            return np.asarray(getattr(indicators.directional_movement(data.high, data.low, close, *params), name))
+        case "percent_b":
+            bands = indicators.bollinger(close, *params)
+            return ratio(close - bands.lower, bands.upper - bands.lower, 0.5)
+        case "band_width":
+            bands = indicators.bollinger(close, *params)
+            return (bands.upper - bands.lower) / bands.middle
+        case "momentum":
+            return indicators.rate_of_change(close, *params)
+        case "atr_pct":
+            return 100.0 * atr(*params) / close
+        case "volume_ratio":
+            return indicators.volume_ratio(data.volume, *params)
+        case "atr_ratio":
+            return ratio(atr(params[0]), indicators.sma(atr(params[0]), params[1]), 1.0)
+        case "macd_atr":
+            return ratio(indicators.macd(close, *params).line, atr(14), 0.0)
+        case "macd_histogram":
+            macd = indicators.macd(close, *params)
+            return ratio(macd.line - macd.signal, atr(14), 0.0)
+        case "ema_distance":
+            return ratio(close - indicators.ema(close, *params), atr(14), 0.0)
+    raise AssertionError(name)
+
+
+def test_series_equal_those_of_the_market_room_bit_for_bit(walk: Callable[..., MarketData], still: MarketData) -> None:
+    for data in (walk(700, seed=6), walk(700, seed=6, tick=0.5), still):
+        for memory in (0, 2**24):
+            bank = SeriesBank(data, memory=memory)
+            for series in _some_of_each(6, seed=9):
+                expected = _by_the_market_room(data, series.name, series.params)
+                np.testing.assert_array_equal(bank.values(series), expected, err_msg=series.describe())
 
 
 def test_sections_count_their_true_genes(walk: Callable[..., MarketData]) -> None:

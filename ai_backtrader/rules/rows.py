@@ -1,0 +1,89 @@
+"""Rows of one big table, handed out by key and taken back from those used longest ago."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+__all__ = ["NoRowLeftError", "Rows"]
+
+
+class NoRowLeftError(Exception):
+    """Every row is needed by the work at hand."""
+
+
+class Rows:
+    """A table that compiled code reads and writes, and which of its rows holds what.
+
+    Attributes
+    ----------
+    table
+        Shape (rows, width). The system gives memory to rows as they are first written.
+
+    Notes
+    -----
+    Rows asked for since :meth:`begin` are needed together: none of them is taken back before the next one.
+    """
+
+    def __init__(self, rows: int, width: int, dtype: DTypeLike) -> None:
+        self.table: NDArray[Any] = np.empty((rows, width), dtype)
+        self._where: OrderedDict[Hashable, int] = OrderedDict()
+        self._round = 0
+        self._asked = [-1] * rows
+        self._free = list(range(rows - 1, -1, -1))
+
+    @property
+    def size(self) -> int:
+        """Rows of the table."""
+        return len(self._asked)
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def begin(self) -> None:
+        """Begin new work: what was asked for so far may be taken back."""
+        self._round += 1
+
+    def find(self, key: Hashable) -> int | None:
+        """Row of a key; None where it has none."""
+        row = self._where.get(key)
+        if row is not None and self._asked[row] != self._round:
+            self._asked[row] = self._round
+            self._where.move_to_end(key)
+        return row
+
+    def add(self, *keys: Hashable) -> list[int]:
+        """Rows for some keys, new ones for those that have none; what a new row holds is arbitrary.
+
+        Raises
+        ------
+        NoRowLeftError
+            If all rows are needed by the work at hand; then no key is given any.
+        """
+        rows: list[int] = []
+        new: list[Hashable] = []
+        for key in keys:
+            row = self.find(key)
+            if row is None:
+                row = self._free.pop() if self._free else self._take_back()
+                if row is None:
+                    for other in new:
+                        self._free.append(self._where.pop(other))
+                    raise NoRowLeftError
+                self._asked[row] = self._round
+                self._where[key] = row
+                new.append(key)
+            rows.append(row)
+        return rows
+
+    def _take_back(self) -> int | None:
+        oldest = next(iter(self._where))
+        row = self._where[oldest]
+        if self._asked[row] == self._round:
+            return None
+        del self._where[oldest]
+        return row
