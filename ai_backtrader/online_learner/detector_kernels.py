@@ -21,8 +21,8 @@ _ADWIN_HEADER = 5  # width, total, variance, rows in use, ticks
 _ADWIN_ROWS = 40  # a row holds buckets of 2**row values: more than any run will see
 _PAGE_HINKLEY_SIZE = 6
 _CHANNEL_HEADER = 5  # learnt?, count, location, scale, inflation
-_GATE, _SHORT_SAMPLE = 1.5, 1.5
-_MAD_TO_SD = 1.482602218505602  # of a normal
+_GATE, _SHORT_SAMPLE = 1.5, 2.2
+_MAD_TO_SD, _MEAN_DEVIATION_TO_SD = 1.482602218505602, 1.2533141373155003  # of a normal
 
 
 def adwin_size(max_buckets: int) -> int:
@@ -191,7 +191,7 @@ def _inflation(y: Array, lags: int) -> float:
             products += y[i] * y[i - lag]
         inflation += 2.0 * (1.0 - lag / (lags + 1.0)) * products / squares
     # Below the gate it is the noise of the estimate, and correcting for noise costs power. Above it the estimate is too
-    # low, because slow correlations show only in part in a short sample: GARCH(0.10, 0.85) wants half as much again.
+    # low, because slow correlations show only in part in a short sample: GARCH(0.10, 0.85) wants 2.2 times it.
     return 1.0 if inflation < _GATE else _SHORT_SAMPLE * inflation
 
 
@@ -199,7 +199,10 @@ def _inflation(y: Array, lags: int) -> float:
 def _learn(state: Array, values: Array, clip: float, lags: int) -> bool:
     # Median and MAD: a tail of the warm-up must not widen the scale that all later values are measured with.
     location = np.median(values)
-    scale = _MAD_TO_SD * np.median(np.abs(values - location))
+    deviations = np.abs(values - location)
+    scale = _MAD_TO_SD * np.median(deviations)
+    if scale == 0.0:  # more than half of the values are equal, as returns of a market that hardly trades
+        scale = _MEAN_DEVIATION_TO_SD * deviations.sum() / values.shape[0]
     if not scale > 0.0:
         return False
     state[2], state[3] = location, scale
@@ -223,31 +226,33 @@ def channel_step(
 ) -> int:
     """Feed one value; return a bit for each detector that raises an alarm, 0 for none.
 
-    Values that are not finite are passed over. After an alarm the channel starts afresh with the next value.
+    Values that are not finite are passed over. After an alarm the detectors start afresh with the next value; the scale
+    is learnt anew meanwhile, and the one known so far serves until then.
     """
     if not math.isfinite(x):
         return 0
+    first = _CHANNEL_HEADER + warm_up
+    alarms = 0
     if warm_up == 0:
         alarms = _detect(kinds, params, offsets, state, 1.0, x)
     elif state[0] == 1.0:
         alarms = _detect(kinds, params, offsets, state, state[4], _standardised(state, clip, x))
-    else:
-        count = int(state[1])
-        first = _CHANNEL_HEADER
-        state[first + count] = x
+    count = int(state[1])
+    if alarms == 0 and count < warm_up:
+        values = state[_CHANNEL_HEADER:first]
+        values[count] = x
         state[1] = count + 1
-        if count + 1 < warm_up:
-            return 0
-        values = state[first : first + warm_up]
-        if not _learn(state, values, clip, lags):
-            state[1] = 0.0  # constant: nothing to measure with; wait for values that move
-            return 0
-        state[0] = 1.0
-        alarms = 0
-        for i in range(warm_up):
-            alarms |= _detect(kinds, params, offsets, state, state[4], _standardised(state, clip, values[i]))
+        if count + 1 == warm_up:
+            if _learn(state, values, clip, lags):
+                state[0] = 1.0
+                state[first:] = 0.0
+                for i in range(warm_up):
+                    alarms |= _detect(kinds, params, offsets, state, state[4], _standardised(state, clip, values[i]))
+            else:
+                state[1] = 0.0  # constant: nothing to measure with; wait for values that move
     if alarms:
-        state[:] = 0.0
+        state[1] = 0.0
+        state[first:] = 0.0
     return alarms
 
 

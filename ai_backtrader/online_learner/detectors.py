@@ -169,12 +169,12 @@ class PageHinkley:
 class Channel:
     """One series watched for drift by one or several detectors.
 
-    With a warm-up, the first values (and the first after each alarm) give location (median), scale (MAD) and the
-    inflation of a mean's variance by serial correlation (Newey and West 1987). Every value is then standardised and
-    limited to ``clip`` before a detector sees it, and the detectors' bounds take their variances times the inflation:
-    a threshold means the same on every market, also where volatility clusters. The warm-up's own values are fed too,
-    once they are complete. Values that are not finite are passed over. :meth:`update` and :meth:`scan` run the same
-    compiled code: their alarms and states are equal to the last bit.
+    With a warm-up, the first values give location (median), scale (MAD) and the inflation of a mean's variance by
+    serial correlation (Newey and West 1987). Every value is then standardised and limited to ``clip`` before a detector
+    sees it, and the detectors' bounds take their variances times the inflation: a threshold means the same on every
+    market, also where volatility clusters. The warm-up's own values are fed too, once they are complete. After an alarm
+    all is learnt anew, on the old scale meanwhile. Values that are not finite are passed over. :meth:`update` and
+    :meth:`scan` run the same compiled code: their alarms and states are equal to the last bit.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ class Channel:
     array([511])
     """
 
-    def __init__(self, detectors: Sequence[Detector], *, warm_up: int = 0, clip: float = 6.0, lags: int = 30) -> None:
+    def __init__(self, detectors: Sequence[Detector], *, warm_up: int = 0, clip: float = 8.0, lags: int = 30) -> None:
         faults = Faults("Channel")
         if not detectors:
             faults.add("detectors must hold at least one, got none")

@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["binomial_tail", "inverse_scales", "nearest"]
+__all__ = ["binomial_tail", "inverse_scales", "judged", "nearest"]
 
 Array = NDArray[np.float64]
 
@@ -93,23 +93,52 @@ def nearest(
     distances = np.full(k, np.inf)
     places = np.full(k, -1)
     block = np.empty(_BLOCK)
+    used = np.flatnonzero(np.isfinite(query) & (inverse > 0.0))
+    pairs = used.shape[0] // 2
     for start in range(0, n, _BLOCK):
         size = min(_BLOCK, n - start)
         for j in range(size):
             block[j] = 0.0
-        for d in range(memory.shape[0]):
-            x, scale = query[d], inverse[d]
-            if x != x or scale == 0.0:
-                continue
-            row = memory[d, start : start + size]
+        # Two features at a time halve the traffic to the block; NaN is not below the cap.
+        for p in range(pairs):
+            d, e = used[2 * p], used[2 * p + 1]
+            x, x_scale, x_row = query[d], inverse[d], memory[d, start : start + size]
+            y, y_scale, y_row = query[e], inverse[e], memory[e, start : start + size]
             for j in range(size):
-                t = abs(x - row[j]) * scale
-                block[j] += t if t < cap else cap  # NaN is not below the cap
+                t = abs(x - x_row[j]) * x_scale
+                u = abs(y - y_row[j]) * y_scale
+                block[j] += (t if t < cap else cap) + (u if u < cap else cap)
+        if 2 * pairs < used.shape[0]:
+            d = used[2 * pairs]
+            x, x_scale, x_row = query[d], inverse[d], memory[d, start : start + size]
+            for j in range(size):
+                t = abs(x - x_row[j]) * x_scale
+                block[j] += t if t < cap else cap
         for j in range(size):
             if block[j] < distances[0] and side * sides[start + j] >= 0:
                 distances[0], places[0] = block[j], start + j
                 _sift_down(distances, places, k)
     return places[places >= 0]
+
+
+@njit(cache=True)
+def judged(
+    memory: Array,
+    pnl_pcts: Array,
+    sides: NDArray[np.int8],
+    n: int,
+    inverse: Array,
+    cap: float,
+    query: Array,
+    side: int,
+    k: int,
+) -> tuple[int, float]:
+    """Wins and summed result of the nearest trades; arguments as in :func:`nearest`."""
+    wins, total = 0, 0.0
+    for place in nearest(memory, sides, n, inverse, cap, query, side, k):
+        wins += pnl_pcts[place] > 0.0
+        total += pnl_pcts[place]
+    return wins, total
 
 
 @njit(cache=True)

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ai_backtrader.checks import Faults
 from ai_backtrader.errors import SettingsError
 from ai_backtrader.online_learner.encoding import pack, unpack
-from ai_backtrader.online_learner.pattern_kernels import binomial_tail, inverse_scales, nearest
+from ai_backtrader.online_learner.pattern_kernels import binomial_tail, inverse_scales, judged
 from ai_backtrader.online_learner.settings import PatternSettings
 
 __all__ = ["PatternMemory", "PatternVerdict", "shrunk_win_rate"]
@@ -75,14 +76,13 @@ class PatternMemory:
         self.settings = PatternSettings() if settings is None else settings
         self._least_features = max(1, math.ceil(self.settings.min_features * len(self.settings.features)))
         self._n_features = len(self.settings.features)
-        self._query = np.empty(self._n_features)
         self._added = 0
         self._rescale_at = 0
         self._inverse = np.zeros(self._n_features)
         self._features = np.empty((self._n_features, 0))
         self._pnl_pcts, self._sides = np.empty(0), np.empty(0, dtype=np.int8)
         self._allocate(min(_SMALLEST, self.settings.capacity))
-        self._counts = np.zeros((3, 2), dtype=np.int64)  # trades and wins by side + 1
+        self._counts = [(0, 0)] * 3  # trades and wins by side + 1
 
     def __len__(self) -> int:
         return min(self._added, self.settings.capacity)
@@ -118,14 +118,18 @@ class PatternMemory:
         if place >= self._pnl_pcts.shape[0]:
             self._allocate(min(2 * place, self.settings.capacity))
         if self._added >= self.settings.capacity:
-            self._counts[self._sides[place] + 1] -= (1, self._pnl_pcts[place] > 0.0)
+            self._count(int(self._sides[place]), float(self._pnl_pcts[place]), -1)
         self._features[:, place] = conditions
         self._pnl_pcts[place], self._sides[place] = pnl_pct, side
-        self._counts[side + 1] += (1, pnl_pct > 0.0)
+        self._count(side, pnl_pct, 1)
         self._added += 1
         if self._added >= self._rescale_at:
             self._inverse = inverse_scales(self._features, len(self))
             self._rescale_at = self._added + max(1, len(self) // 4)
+
+    def _count(self, side: int, pnl_pct: float, change: int) -> None:
+        trades, won = self._counts[side + 1]
+        self._counts[side + 1] = trades + change, won + change * (pnl_pct > 0.0)
 
     def judge(self, indicators: Mapping[str, float], *, side: int = 0) -> PatternVerdict | None:
         """What like trades say of conditions; None where too little is remembered or given.
@@ -144,44 +148,52 @@ class PatternMemory:
         conditions = self._conditions(indicators, self._least_features)
         if conditions is None:
             return None
-        counts = self._counts if side == 0 else self._counts[[1, 1 + side]]
-        n_base, n_won = (int(count) for count in counts.sum(axis=0))
+        n_base, n_won = self._counts[1] if side else (0, 0)
+        for of_side in (side,) if side else _SIDES:
+            trades, won = self._counts[of_side + 1]
+            n_base, n_won = n_base + trades, n_won + won
         if n_base < settings.min_trades:
             return None
         k = min(settings.neighbours, n_base // 4)
-        found = self._pnl_pcts[
-            nearest(self._features, self._sides, n, self._inverse, settings.distance_cap, conditions, side, k)
-        ]
-        wins = int((found > 0.0).sum())
+        wins, total = judged(
+            self._features,
+            self._pnl_pcts,
+            self._sides,
+            n,
+            self._inverse,
+            settings.distance_cap,
+            conditions,
+            side,
+            k,
+        )
         base = n_won / n_base
         return PatternVerdict(
             k,
             wins / k,
-            float(found.sum()) / k,
+            total / k,
             shrunk_win_rate(wins, k, base, settings.prior_strength),
             base,
             binomial_tail(wins, k, base),
         )
 
     def _conditions(self, indicators: Mapping[str, float], least: int = 1) -> NDArray[np.float64] | None:
-        query = self._query
-        known = 0
-        for i, name in enumerate(self.settings.features):
-            value = indicators.get(name)
-            if value is None:
-                query[i] = np.nan
-                continue
-            try:
-                query[i] = value
-            except (TypeError, ValueError):
-                raise SettingsError(
-                    "PatternMemory", [f"indicators[{name!r}] must be a number, got {value!r}"]
-                ) from None
-            if math.isfinite(query[i]):
-                known += 1
-            else:
-                query[i] = np.nan
-        return query if known >= least else None
+        given = [indicators.get(name) for name in self.settings.features]
+        try:
+            query = np.array(given, dtype=np.float64)  # None becomes NaN
+        except (TypeError, ValueError):
+            faults = Faults("PatternMemory")
+            for name, value in zip(self.settings.features, given, strict=True):
+                if value is not None and value == value:
+                    faults.number(f"indicators[{name!r}]", value)
+            faults.raise_if_any()
+            raise
+        known = np.isfinite(query)
+        n_known = np.count_nonzero(known)
+        if n_known < least:
+            return None
+        if n_known < len(query):
+            query[~known] = np.nan
+        return query
 
     def state_dict(self) -> dict[str, Any]:
         """State as plain values that JSON holds."""
@@ -229,4 +241,4 @@ class PatternMemory:
         self._added, self._rescale_at, self._inverse = added, rescale_at, inverse
         for side in _SIDES:
             of_side = sides == side
-            self._counts[side + 1] = of_side.sum(), (pnl_pcts[of_side] > 0.0).sum()
+            self._counts[side + 1] = int(of_side.sum()), int((pnl_pcts[of_side] > 0.0).sum())

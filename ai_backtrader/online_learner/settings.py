@@ -119,7 +119,8 @@ class DriftSettings:
         For these; an alarm of any of them is an alarm. The window test runs at 4.7 standard errors instead of the 5 of
         its own default, which costs no false alarm that can be measured and gains three bars.
     win_rate_detectors
-        For the win rate of each strategy, fed 1 or 0 at each trade.
+        For the win rate of each strategy, fed 1 or 0 at each trade; trades are rarer than bars, so ADWIN tests at every
+        fourth.
     warm_up
         Bars to learn scale and correlation from, at the start and after each alarm; at least 30.
     clip
@@ -132,9 +133,9 @@ class DriftSettings:
 
     series: tuple[str, ...] = DRIFT_SERIES
     detectors: tuple[Detector, ...] = (WindowedZ(threshold=4.7), Adwin())
-    win_rate_detectors: tuple[Detector, ...] = (Adwin(),)
+    win_rate_detectors: tuple[Detector, ...] = (Adwin(clock=4),)
     warm_up: int = 500
-    clip: float = 6.0
+    clip: float = 8.0
     lags: int = 30
     cool_down_bars: int = 500
     cool_down_trades: int = 100
