@@ -270,13 +270,15 @@ class Space:
     def repair(self, units: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Coordinates snapped and repaired, and which of them keep every constraint."""
         numbers = self._numbers(units)
-        for _ in range(len(self._less)):
+        # As many rounds as constraints let a chain of them settle; all raising comes before all lowering.
+        for _ in self._less:
             for low, high, gap in self._less:
-                broken = numbers[:, low] + gap > numbers[:, high]
-                if broken.any():
-                    raised = self.dimensions[high].at_least(numbers[broken, low] + gap)
-                    numbers[broken, high] = raised
-                    numbers[broken, low] = np.minimum(numbers[broken, low], self.dimensions[low].at_most(raised - gap))
+                needed = self.dimensions[high].at_least(numbers[:, low] + gap)
+                numbers[:, high] = np.maximum(numbers[:, high], needed)
+        for _ in self._less:
+            for low, high, gap in self._less:
+                room = self.dimensions[low].at_most(numbers[:, high] - gap)
+                numbers[:, low] = np.minimum(numbers[:, low], room)
         units = self._units(numbers)
         return units, self.allowed(units)
 
