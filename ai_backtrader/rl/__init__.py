@@ -6,6 +6,7 @@ from ai_backtrader.rl.environment import LeverageTradingEnv, TradingEnv, episode
 from ai_backtrader.rl.environment_settings import EnvironmentSettings, Segment, build_arrays, split_by_time
 from ai_backtrader.rl.environment_vector import VectorTradingEnv
 from ai_backtrader.rl.playback import Playback, play_actions
+from ai_backtrader.rl.reward_audit import RewardAudit, audit_reward
 from ai_backtrader.rl.rewards import REWARD_MODES, RewardSettings, calculate_basic_reward, calculate_reward
 from ai_backtrader.rl.states import (
     BASIC_FEATURES,
@@ -29,11 +30,13 @@ __all__ = [
     "LeverageState",
     "LeverageTradingEnv",
     "Playback",
+    "RewardAudit",
     "RewardSettings",
     "Segment",
     "State",
     "TradingEnv",
     "VectorTradingEnv",
+    "audit_reward",
     "build_arrays",
     "calculate_basic_reward",
     "calculate_reward",

@@ -124,11 +124,11 @@ def zero_drift_market(
 
     Notes
     -----
-    Sixteen changes make a bar, so that high and low lie on the path itself; simple returns have mean zero exactly.
+    Sixteen changes make a bar, so that high and low lie on the path itself. The mean of a path is left as it came: taking
+    it off would make the path return to where it began, and pay whoever adds to losing positions.
     """
     changes = rng.standard_t(5, bars * _SUBSTEPS) * math.sqrt(3.0 / 5.0 / _SUBSTEPS) * volatility
     changes = np.clip(changes, -0.5, 0.5)
-    changes -= changes.mean()
     if mirrored:
         changes = -changes
     path = 100.0 * np.cumprod(1.0 + changes).reshape(bars, _SUBSTEPS)

@@ -208,7 +208,7 @@ class State(_Features):
             If a value is no number, or with ``strict`` naming all that is missing.
         """
         _check_numbers("State", ("indicators", indicators))
-        entries, missing = feature_vector(_known(indicators), bar_seconds=bar_seconds, settings=settings)
+        entries, missing = _market_entries(indicators, bar_seconds, settings)
         by_name = dict(zip(MARKET_FEATURES + STRUCTURE_FEATURES, entries, strict=True))
         given = {"position": position, "position_pnl": position_pnl, "position_duration": position_duration}
         _check_numbers("State", ("", given))
@@ -286,7 +286,7 @@ class LeverageState(_Features):
         position = {"current_position": 0.0} if position_info is None else position_info
         risk = {} if risk_info is None else risk_info
         _check_numbers("LeverageState", ("indicators", indicators), ("position_info", position), ("risk_info", risk))
-        entries, missing = feature_vector(_known(indicators), bar_seconds=bar_seconds, settings=settings)
+        entries, missing = _market_entries(indicators, bar_seconds, settings)
         account, lacking = _account_entries(position, risk, tuple(ACCOUNT_FEATURES))
         missing += lacking
         if strict:
@@ -294,9 +294,13 @@ class LeverageState(_Features):
         return cls(vector=np.concatenate((entries, account)), missing=missing)
 
 
-def _known(indicators: Mapping[str, float]) -> dict[str, float]:
-    # None says the same as no key.
-    return {name: value for name, value in indicators.items() if value is not None}
+def _market_entries(
+    indicators: Mapping[str, float], bar_seconds: float, settings: FeatureSettings | None
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    # None says the same as no key; what no market gives (an RSI of 300) is brought back within bounds.
+    known = {name: value for name, value in indicators.items() if value is not None}
+    entries, missing = feature_vector(known, bar_seconds=bar_seconds, settings=settings)
+    return np.clip(entries, np.float32(-1.0), np.float32(1.0)), missing
 
 
 def _check_numbers(subject: str, *groups: tuple[str, Mapping[str, float]]) -> None:
