@@ -119,7 +119,8 @@ def _text(values: Sequence[Value]) -> bytes:
 
 
 def _plain(value: Value) -> str:
-    return f"b{value.hex()}" if isinstance(value, bytes) else f"\0{value!r}"  # None is not the text "None"
+    # Marked by kind: None is not the text "None". Hexadecimal floats are exact, and faster than decimal ones.
+    return f"\0{value.hex()}" if isinstance(value, (bytes, float)) else f"\0{value!r}"
 
 
 RUNS = Table(

@@ -83,12 +83,12 @@ class Writer:
             if key in pending:
                 pending[key] = row
                 return
+            now = time.monotonic()
             if not self._rows:
-                self._since = time.monotonic()
+                self._since = now
             pending[key] = row
             self._rows += 1
             self._bytes += size
-            now = time.monotonic()
             full = self._rows >= _BATCH_ROWS or self._bytes >= _BATCH_BYTES or now - self._since >= _BATCH_SECONDS
             if full and now >= self._not_before:
                 self.flush()
