@@ -23,6 +23,7 @@ from ai_backtrader.values import Action, Direction, Regime
 __all__ = ["Advisor"]
 
 _NOTHING: Mapping[str, float] = MappingProxyType({})
+_ROUNDING = 1e-9  # a weighted mean of confidences of 1 may come out above it
 
 
 class Advisor:
@@ -184,7 +185,7 @@ def _question(
         _known(faults, *pair) for pair in (("change_24h", change_24h), ("portfolio_pnl", portfolio_pnl))
     )
     if confidence is not None:
-        faults.number("confidence", confidence, low=0.0, high=1.0)
+        faults.number("confidence", confidence, low=0.0, high=1.0 + _ROUNDING)
     texts: dict[str, object] = {"symbol": symbol, "headline": headline, "reasoning": reasoning}
     for name, text in texts.items():
         if not isinstance(text, str):
@@ -197,7 +198,7 @@ def _question(
         signal=signal if isinstance(signal, Action) else Action.parse(signal),
         regime=Regime.parse(regime),
         portfolio_pnl=portfolio_pnl,
-        confidence=confidence,
+        confidence=None if confidence is None else min(float(confidence), 1.0),
         high_volatility=None if high_volatility is None else bool(high_volatility),
         position=position,
         headline=headline,

@@ -135,7 +135,7 @@ class AdvisorSource:
             action,
             context.regime,
             100.0 * (context.portfolio_value / self.start - 1.0),
-            confidence=min(confidence, 1.0),
+            confidence=confidence,
             high_volatility=context.high_volatility,
             position=context.position,
             indicators=context.indicators,
