@@ -74,7 +74,7 @@ def most_promising(
         pool = pool[_new(pool, taken)]
         if not len(pool):
             pool = _any_new(space, taken, rng)
-        point = _climb(worth, space, pool, taken, rng)
+        point = _climb(worth, space, pool, taken, rng, rounds=14 if model.smooth else 3)
         chosen = np.vstack([chosen, point])
         if place + 1 < n and not model.believe(space.features(point[None])[0]):
             apart = chosen
@@ -92,13 +92,19 @@ def _pool(space: Space, leaders: _Array, n: int, rng: np.random.Generator) -> _A
 
 
 def _climb(
-    worth: Callable[[_Array], _Array], space: Space, pool: _Array, taken: _Array, rng: np.random.Generator
+    worth: Callable[[_Array], _Array],
+    space: Space,
+    pool: _Array,
+    taken: _Array,
+    rng: np.random.Generator,
+    *,
+    rounds: int,
 ) -> _Array:
     values = worth(pool)
     order = np.argsort(-values, kind="stable")[:6]
     leaders, heights = pool[order], values[order]
     radius = 0.1
-    for _ in range(14):
+    for _ in range(rounds):
         shape = (20, *leaders.shape)
         moved = rng.random(shape) < max(0.3, 1.5 / len(space))
         steps = leaders + rng.normal(scale=radius, size=shape) * moved

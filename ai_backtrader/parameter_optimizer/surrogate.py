@@ -29,6 +29,9 @@ _SCALE_BOUNDS, _NOISE_BOUNDS, _VARIANCE_BOUNDS = (0.02, 50.0), (1e-8, 1.0), (0.0
 class Surrogate(Protocol):
     """A model of losses over features; less is better."""
 
+    smooth: bool
+    """Whether ever smaller steps find ever better points; a forest is flat between its cuts."""
+
     state: list[float] | None
     """What a later fit starts from; None before the first. Belongs into checkpoints."""
 
@@ -53,6 +56,8 @@ class GaussianProcess:
     Hyper-parameters maximise the posterior under weak priors (see the constants), from where the last fit ended, so
     that a refit costs few steps; without priors fifteen length scales are overfitted to thirty points.
     """
+
+    smooth = True
 
     def __init__(self, state: list[float] | None = None) -> None:
         self.state = state
@@ -116,6 +121,8 @@ class ForestSurrogate:
     kind
         ``"et"`` or ``"rf"``.
     """
+
+    smooth = False
 
     def __init__(self, kind: str) -> None:
         self.kind = kind

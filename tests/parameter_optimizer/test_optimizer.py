@@ -267,7 +267,7 @@ def test_a_cancelled_search_leaves_the_best_so_far():
     async def cut():
         await asyncio.wait_for(optimizer.optimize(config=config(n_trials=5000), backtest_fn=slow), timeout=0.3)
 
-    with pytest.raises(TimeoutError, match="^$"):
+    with pytest.raises(TimeoutError, match=r"^$"):
         asyncio.run(cut())
     assert optimizer.last_result.interrupted
     assert 0 < optimizer.last_result.n_trials < 5000
