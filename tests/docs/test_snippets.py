@@ -18,6 +18,7 @@ PAGES = (
     "docs/database.md",
     "docs/evolution.md",
     "docs/lookahead.md",
+    "docs/optimization.md",
     "docs/online_learner.md",
 )
 
