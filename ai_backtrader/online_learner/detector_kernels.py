@@ -21,7 +21,7 @@ _ADWIN_HEADER = 5  # width, total, variance, rows in use, ticks
 _ADWIN_ROWS = 40  # a row holds buckets of 2**row values: more than any run will see
 _PAGE_HINKLEY_SIZE = 6
 _CHANNEL_HEADER = 5  # learnt?, count, location, scale, inflation
-_GATE, _SHORT_SAMPLE = 1.5, 2.2
+_GATE, _SHORT_SAMPLE = 1.5, 2.5
 _MAD_TO_SD, _MEAN_DEVIATION_TO_SD = 1.482602218505602, 1.2533141373155003  # of a normal
 
 
@@ -191,7 +191,7 @@ def _inflation(y: Array, lags: int) -> float:
             products += y[i] * y[i - lag]
         inflation += 2.0 * (1.0 - lag / (lags + 1.0)) * products / squares
     # Below the gate it is the noise of the estimate, and correcting for noise costs power. Above it the estimate is too
-    # low, because slow correlations show only in part in a short sample: GARCH(0.10, 0.85) wants 2.2 times it.
+    # low, because slow correlations show only in part in a short sample: GARCH(0.10, 0.85) wants 2.5 times it.
     return 1.0 if inflation < _GATE else _SHORT_SAMPLE * inflation
 
 
