@@ -15,10 +15,20 @@ if TYPE_CHECKING:
     from ai_backtrader.engine import EngineSettings as EngineSettings
     from ai_backtrader.engine import get_ai_orchestrator as get_ai_orchestrator
     from ai_backtrader.engine import get_leverage_manager as get_leverage_manager
+    from ai_backtrader.engine import get_leverage_rl_agent as get_leverage_rl_agent
+    from ai_backtrader.engine import get_meta_allocator as get_meta_allocator
+    from ai_backtrader.engine import get_online_learner as get_online_learner
+    from ai_backtrader.engine import get_parameter_optimizer as get_parameter_optimizer
+    from ai_backtrader.engine import get_rl_agent as get_rl_agent
     from ai_backtrader.engine import get_strategy_evolver as get_strategy_evolver
     from ai_backtrader.engine import initialize_ai_orchestrator as initialize_ai_orchestrator
     from ai_backtrader.engine import reset_engine as reset_engine
+    from ai_backtrader.learning_db import LearningDatabase as LearningDatabase
+    from ai_backtrader.llm_advisor import get_advisor as get_advisor
     from ai_backtrader.market import MarketData as MarketData
+    from ai_backtrader.parameter_optimizer import OptimizationConfig as OptimizationConfig
+    from ai_backtrader.rl import LeverageState as LeverageState
+    from ai_backtrader.rl import State as State
     from ai_backtrader.rules import StrategyChromosome as StrategyChromosome
 
 __version__ = "0.1.0"
@@ -26,10 +36,20 @@ __version__ = "0.1.0"
 _ROOM_OF = {
     "Engine": "ai_backtrader.engine",
     "EngineSettings": "ai_backtrader.engine",
+    "LearningDatabase": "ai_backtrader.learning_db",
+    "LeverageState": "ai_backtrader.rl",
     "MarketData": "ai_backtrader.market",
+    "OptimizationConfig": "ai_backtrader.parameter_optimizer",
+    "State": "ai_backtrader.rl",
     "StrategyChromosome": "ai_backtrader.rules",
+    "get_advisor": "ai_backtrader.llm_advisor",
     "get_ai_orchestrator": "ai_backtrader.engine",
     "get_leverage_manager": "ai_backtrader.engine",
+    "get_leverage_rl_agent": "ai_backtrader.engine",
+    "get_meta_allocator": "ai_backtrader.engine",
+    "get_online_learner": "ai_backtrader.engine",
+    "get_parameter_optimizer": "ai_backtrader.engine",
+    "get_rl_agent": "ai_backtrader.engine",
     "get_strategy_evolver": "ai_backtrader.engine",
     "initialize_ai_orchestrator": "ai_backtrader.engine",
     "reset_engine": "ai_backtrader.engine",
@@ -38,11 +58,21 @@ _ROOM_OF = {
 __all__ = [
     "Engine",
     "EngineSettings",
+    "LearningDatabase",
+    "LeverageState",
     "MarketData",
+    "OptimizationConfig",
+    "State",
     "StrategyChromosome",
     "__version__",
+    "get_advisor",
     "get_ai_orchestrator",
     "get_leverage_manager",
+    "get_leverage_rl_agent",
+    "get_meta_allocator",
+    "get_online_learner",
+    "get_parameter_optimizer",
+    "get_rl_agent",
     "get_strategy_evolver",
     "initialize_ai_orchestrator",
     "reset_engine",

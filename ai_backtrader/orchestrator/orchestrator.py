@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,21 @@ from ai_backtrader.market import MarketFeatures, Regimes
 from ai_backtrader.market.margin import MaintenanceTiers
 from ai_backtrader.orchestrator.combine import describe, score_of
 from ai_backtrader.orchestrator.poll import Ballot, Sources, poll, wish_of
-from ai_backtrader.orchestrator.ports import AdvicePort, OnlinePort, PositionSizer, TradeListener, VotePort
+from ai_backtrader.orchestrator.ports import (
+    AdvicePort,
+    OnlinePort,
+    PositionSizer,
+    TradeListener,
+    VotePort,
+)
 from ai_backtrader.orchestrator.question import atr_of, check_question, flag_of, stop_obstacle
 from ai_backtrader.orchestrator.settings import OrchestratorSettings
 from ai_backtrader.orchestrator.technical import TechnicalSource, technical_pulls
 from ai_backtrader.orchestrator.trades import direction_of
 from ai_backtrader.orchestrator.values import Context, Decision, Vote
+from ai_backtrader.parameter_optimizer import OptimizationConfig, ParameterOptimizer
+from ai_backtrader.rules import StrategyChromosome
+from ai_backtrader.strategy_evolver import StrategyEvolver
 from ai_backtrader.values import Action, Direction, LeverageDecision, Regime
 
 __all__ = ["Orchestrator"]
@@ -56,6 +66,8 @@ class Orchestrator:
         Learn from each closed trade, in this order. None takes the sizer, if it listens.
     journal
         Where events go; None forgets them.
+    optimizer, evolver
+        Serve :meth:`run_optimization` and :meth:`run_evolution`.
     """
 
     def __init__(
@@ -70,6 +82,8 @@ class Orchestrator:
         sizer: PositionSizer | None = None,
         listeners: Sequence[TradeListener] | None = None,
         journal: Journal | None = None,
+        optimizer: ParameterOptimizer | None = None,
+        evolver: StrategyEvolver | None = None,
     ) -> None:
         self.settings = OrchestratorSettings() if settings is None else settings
         technical = TechnicalSource() if technical is None else technical
@@ -79,6 +93,7 @@ class Orchestrator:
             listeners = (sizer,) if isinstance(sizer, TradeListener) else ()
         self.listeners: tuple[TradeListener, ...] = tuple(listeners)
         self.journal: Journal = ForgetfulJournal() if journal is None else journal
+        self.optimizer, self.evolver = optimizer, evolver
         self.failures: dict[str, int] = {}
         self._regimes: dict[str, Regime] = {}
 
@@ -102,6 +117,7 @@ class Orchestrator:
         fee_rate: float | None = None,
         slippage: float | None = None,
         funding_rate: float | None = None,
+        strategy_id: str = "orchestrator",
         remember: bool = True,
     ) -> Decision:
         """Decide on the bar just closed.
@@ -130,7 +146,8 @@ class Orchestrator:
         current_position, risk_info, risk_budget, tiers, fee_rate, slippage, funding_rate
             Handed to the sizer. With ``current_position`` given, ``sizing`` of a HOLD still tells the open position's
             liquidation protection (``risk_metrics["reduce_fraction"]``).
-
+        strategy_id
+            Under which the decision's trades are recorded: the online source judges by it.
         remember
             False leaves regime memory and journal untouched, for a bar long past that is looked up again.
 
@@ -157,6 +174,7 @@ class Orchestrator:
             portfolio_value=portfolio_value,
             current_position=_NOTHING if current_position is None else current_position,
             risk_info=_NOTHING if risk_info is None else risk_info,
+            strategy_id=strategy_id,
         )
         if remember:
             self._note_regime(context)
@@ -224,15 +242,56 @@ class Orchestrator:
         (n,) bool or None
             None when a source is connected that must be asked bar by bar.
         """
-        others = any(source is not None for source in self.sources[1:])
-        if others or type(self.sources.technical) is not TechnicalSource or not self.settings.weights.get("technical"):
+        sources, weights = self.sources, self.settings.weights
+        if type(sources.technical) is not TechnicalSource or not weights.get("technical"):
             return None
+        asked = {name: port for name, port in sources._asdict().items() if _is_asked(port) and weights.get(name)}
+        if asked.keys() - {"technical", "online"}:
+            return None
+        # The online source may raise a view, by its share of the weights and at most by its lift.
+        lift = getattr(asked.get("online"), "lift", None) if "online" in asked else 1.0
+        if lift is None:
+            return None
+        share = weights.get("online", 0.0) / (weights.get("online", 0.0) + weights["technical"])
         pulls = technical_pulls(features, regimes)
         with np.errstate(invalid="ignore"):
-            quiet = np.abs(pulls) < self.settings.hold_threshold - 1e-9
+            quiet = np.abs(pulls) * (1.0 + share * (lift - 1.0)) < self.settings.hold_threshold - 1e-9
         quiet[1:] &= regimes.labels[1:] == regimes.labels[:-1]
         quiet[: features.ready_from + 1] = False
         return quiet
+
+    async def run_optimization(
+        self,
+        *,
+        symbol: str,
+        backtest_fn: Callable[..., Any],
+        regime: Regime | str | None = None,
+        n_trials: int = 50,
+    ) -> tuple[dict[str, Any], float]:
+        """Best parameters by a backtest function, and their score (see the parameter optimizer).
+
+        Raises
+        ------
+        SettingsError
+            If no optimizer is connected or an argument is wrong.
+        """
+        if self.optimizer is None:
+            raise SettingsError("run_optimization", ["no optimizer is connected"])
+        config = OptimizationConfig(symbol=symbol, regime=regime, n_trials=n_trials)
+        best_params, score = await self.optimizer.optimize(config=config, backtest_fn=backtest_fn)
+        return dict(best_params), float(score)
+
+    async def run_evolution(self, *, fitness_fn: Callable[..., Any], n_generations: int = 20) -> StrategyChromosome:
+        """Best strategy by a fitness function (see the strategy evolver).
+
+        Raises
+        ------
+        SettingsError
+            If no evolver is connected or an argument is wrong.
+        """
+        if self.evolver is None:
+            raise SettingsError("run_evolution", ["no evolver is connected"])
+        return await self.evolver.run_evolution(n_generations=n_generations, fitness_fn=fitness_fn)
 
     async def get_decision(
         self,
@@ -410,3 +469,8 @@ def _reasoning(action: Action, ballot: Ballot, score: float, obstacle: str, posi
         side = "long" if position > 0.0 else "short"
         parts.append(f"{'keeps' if position * action.sign > 0.0 else 'reverses'} the {side} position")
     return f"{action.value} at {score:+.2f}: " + "; ".join(parts)
+
+
+def _is_asked(port: object) -> bool:
+    """Whether a source may have a view at some bar."""
+    return port is not None and not getattr(port, "idle", False)

@@ -35,6 +35,8 @@ class Context:
         Equity in account currency.
     current_position, risk_info
         Figures of the open position (leverage, margin_ratio, ...) and of the account (drawdown, ...).
+    strategy_id
+        Under which the decision's trades will be recorded.
     """
 
     symbol: str
@@ -47,6 +49,7 @@ class Context:
     portfolio_value: float
     current_position: Mapping[str, float]
     risk_info: Mapping[str, float]
+    strategy_id: str = "orchestrator"
 
 
 def _checked_confidence(subject: str, action: object, confidence: float) -> float:

@@ -1,0 +1,104 @@
+"""The systems of one run, joined."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from ai_backtrader.engine.evolved_source import EvolvedSource
+from ai_backtrader.engine.settings import EngineSettings
+from ai_backtrader.engine.sources import AdviceSource, AgentPolicy, AgentSource, LearnerHealth, OnlineSource
+from ai_backtrader.events import ForgetfulJournal, Journal
+from ai_backtrader.learning_db import LearningDatabase
+from ai_backtrader.leverage import LeverageManager, VolatilityTargetPolicy
+from ai_backtrader.llm_advisor import Advisor
+from ai_backtrader.meta_allocator import MetaAllocator
+from ai_backtrader.online_learner import OnlineLearner
+from ai_backtrader.orchestrator import AdvicePort, Orchestrator
+from ai_backtrader.parameter_optimizer import ParameterOptimizer
+from ai_backtrader.rl.agents import LeverageRLAgent, RLAgent
+from ai_backtrader.strategy_evolver import StrategyEvolver
+
+__all__ = ["Engine"]
+
+
+class Engine:
+    """The systems of one run, joined: they share settings, a journal and a database, nothing with another engine.
+
+    Every source votes in the orchestrator where it has something trained or found, and abstains otherwise.
+
+    Parameters
+    ----------
+    settings
+        Settings; None takes the defaults.
+    journal
+        Where events go; None takes the learning database, where the settings name one, else forgets them.
+    advisor
+        Sees each decision before it is taken and may lower its risk: an
+        :class:`~ai_backtrader.llm_advisor.Advisor`, or anything that answers as one does; None abstains.
+
+    Attributes
+    ----------
+    database : LearningDatabase or None
+        Open until :meth:`close`; an engine is a context manager.
+    optimizer, evolver, rl_agent, leverage_agent, leverage_manager, online_learner, meta_allocator, orchestrator
+        The systems.
+    advisor : Advisor, AdvicePort or None
+        As given.
+    evolved : EvolvedSource
+        The evolved strategies that vote.
+    """
+
+    def __init__(
+        self,
+        settings: EngineSettings | None = None,
+        *,
+        journal: Journal | None = None,
+        advisor: Advisor | AdvicePort | None = None,
+    ) -> None:
+        self.settings = EngineSettings() if settings is None else settings
+        seed = self.settings.seed
+        path = self.settings.database
+        self.database = None if path is None else LearningDatabase(path)
+        kept: Journal = ForgetfulJournal() if self.database is None else self.database
+        self.journal = kept if journal is None else journal
+        self.optimizer = ParameterOptimizer(
+            self.settings.optimizer, seed=seed, journal=self.journal, store=self.database, ledger=self.database
+        )
+        self.evolver = StrategyEvolver(self.settings.evolver, seed=seed)
+        self.rl_agent = RLAgent()
+        self.leverage_agent = LeverageRLAgent()
+        policy = AgentPolicy(self.leverage_agent, VolatilityTargetPolicy(self.settings.leverage))
+        self.leverage_manager = LeverageManager(self.settings.leverage, policy=policy)
+        self.online_learner = OnlineLearner(self.settings.online_learner, seed=seed, journal=self.journal)
+        self.meta_allocator = MetaAllocator(
+            self.settings.allocator, health=LearnerHealth(self.online_learner), journal=self.journal
+        )
+        self.advisor = advisor
+        self.evolved = EvolvedSource()
+        self.orchestrator = Orchestrator(
+            self.settings.orchestrator,
+            rl=AgentSource(self.rl_agent, self.leverage_agent),
+            evolved=self.evolved,
+            online=OnlineSource(self.online_learner),
+            llm=AdviceSource(advisor) if isinstance(advisor, Advisor) else advisor,
+            sizer=self.leverage_manager,
+            listeners=(self.leverage_manager, self.online_learner, self.meta_allocator),
+            journal=self.journal,
+            optimizer=self.optimizer,
+            evolver=self.evolver,
+        )
+
+    def flush(self) -> bool:
+        """Make everything recorded so far durable; False when the database could not, True without one."""
+        return self.database is None or self.database.flush()
+
+    def close(self) -> None:
+        """Flush and close the database; the systems stay usable, without one."""
+        if self.database is not None:
+            self.database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
