@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from ai_backtrader.simulation import Simulator
 from ai_backtrader.strategy_evolver.executors import Map
 from ai_backtrader.strategy_evolver.fitness import Fitness, gene_count, worst_regime_sharpe
 
-__all__ = ["Evaluator", "regime_trend", "score_chunk"]
+__all__ = ["Evaluator", "measure_chunk", "regime_trend"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +54,18 @@ class Evaluator:
 
     def scores(self, chromosomes: Sequence[StrategyChromosome], *, threads: int | None = 1) -> list[tuple[float, ...]]:
         """Scores in the order of the chromosomes; NaN for one that never traded."""
+        return self.measure(chromosomes, threads=threads)[0]
+
+    def measure(
+        self, chromosomes: Sequence[StrategyChromosome], *, threads: int | None = 1
+    ) -> tuple[list[tuple[float, ...]], list[float]]:
+        """Scores, and the Sharpe ratios per bar that a trial ledger counts; NaN where there is none."""
         statistics = self.simulator.run_many(chromosomes, threads=threads)
+        sharpes = statistics["sharpe"] / math.sqrt(self.data.bars_per_year)
         if self.fitness.worst_regime:
             statistics["sharpe"] = [self._worst_regime(chromosome) for chromosome in chromosomes]
         genes = [gene_count(chromosome) for chromosome in chromosomes]
-        return [tuple(row) for row in self.fitness.scores(statistics, genes).tolist()]
+        return [tuple(row) for row in self.fitness.scores(statistics, genes).tolist()], sharpes.tolist()
 
     def _worst_regime(self, chromosome: StrategyChromosome) -> float:
         if strategy_period(chromosome) > len(self.data):
@@ -66,13 +74,18 @@ class Evaluator:
         returns = np.nan_to_num(bar_returns(result.equity, start=result.start_cash))
         return worst_regime_sharpe(returns, self._trend, bars_per_year=self.data.bars_per_year)
 
-    def scores_through(
+    def measure_through(
         self, apply: Map, chromosomes: Sequence[StrategyChromosome], *, chunks: int
-    ) -> list[tuple[float, ...]]:
-        """The same scores, computed wherever ``apply`` runs, in ``chunks`` parts."""
+    ) -> tuple[list[tuple[float, ...]], list[float]]:
+        """The same, computed wherever ``apply`` runs, in ``chunks`` parts."""
         parts = np.array_split(np.arange(len(chromosomes)), min(max(chunks, 1), max(len(chromosomes), 1)))
         items = [(self, [chromosomes[place] for place in part]) for part in parts if len(part)]
-        return [scores for part in apply(score_chunk, items) for scores in part]
+        scores: list[tuple[float, ...]] = []
+        sharpes: list[float] = []
+        for some, others in apply(measure_chunk, items):
+            scores += some
+            sharpes += others
+        return scores, sharpes
 
 
 def regime_trend(data: MarketData) -> NDArray[np.int8]:
@@ -84,11 +97,11 @@ def regime_trend(data: MarketData) -> NDArray[np.int8]:
 _KEPT: dict[str, Evaluator] = {}  # one feed in a worker process: its series are computed once, not once a task
 
 
-def score_chunk(work: tuple[Evaluator, list[StrategyChromosome]]) -> list[tuple[float, ...]]:
-    """Scores of one part of a population, in a worker process."""
+def measure_chunk(work: tuple[Evaluator, list[StrategyChromosome]]) -> tuple[list[tuple[float, ...]], list[float]]:
+    """Scores and Sharpe ratios of one part of a population, in a worker process."""
     evaluator, chromosomes = work
     name = repr((evaluator.data.fingerprint, evaluator.fitness, sorted(evaluator.options.items(), key=str)))
     if name not in _KEPT:
         _KEPT.clear()
         _KEPT[name] = evaluator
-    return _KEPT[name].scores(chromosomes)
+    return _KEPT[name].measure(chromosomes)

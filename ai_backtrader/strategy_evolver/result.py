@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ai_backtrader.errors import AIBacktraderError
+from ai_backtrader.evidence import TrialCount
 from ai_backtrader.rules import StrategyChromosome
 from ai_backtrader.strategy_evolver.exam import Exam
 from ai_backtrader.strategy_evolver.history import Generation
@@ -57,6 +58,9 @@ class Champion:
         What the sealed test said; None with ``test``.
     proof
         Its run in Cerebro compared fill by fill; None where nobody compared.
+    deflated_sharpe
+        Probability that its Sharpe ratio on the train bars is above what the best of all trials in the ledger would
+        reach by luck (Bailey and Lopez de Prado, 2014); None without a ledger.
     """
 
     chromosome: StrategyChromosome
@@ -67,6 +71,7 @@ class Champion:
     test: Figures | None = None
     exam: Exam | None = None
     proof: Proof | None = None
+    deflated_sharpe: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -96,8 +101,10 @@ class EvolutionResult:
     alpha
         Probability of at least one false pass that the exam allowed.
     examinations
-        How often this search has opened its test, this time included (a search resumed after its exam opens it again,
-        and ``alpha`` is shared).
+        How often the test has been opened, this time included: by this search (one that is resumed after its exam opens
+        it again) and, as far as a ledger knows, by others. ``alpha`` is shared among them.
+    trials
+        Count of all trials ever made on these data, this search's included; None without a ledger.
     run
         What was searched, and how: enough to repeat it.
     """
@@ -110,6 +117,7 @@ class EvolutionResult:
     borders: Borders
     alpha: float
     examinations: int
+    trials: TrialCount | None = None
     run: Mapping[str, Any] = field(default_factory=FrozenMapping)
 
     def __post_init__(self) -> None:
@@ -157,6 +165,7 @@ class EvolutionResult:
             "evaluations": self.evaluations,
             "scores_std": self.scores_std,
             "examinations": self.examinations,
+            "trials": None if self.trials is None else self.trials.n_trials,
             "alpha": self.alpha,
             "borders": self.borders._asdict(),
             "history": [
@@ -179,6 +188,7 @@ def _champion_document(champion: Champion) -> dict[str, Any]:
         "passed": champion.passed,
         "train_score": champion.train_score,
         "validation_score": champion.validation_score,
+        "deflated_sharpe": champion.deflated_sharpe,
         "train": asdict(champion.train),
         "validation": asdict(champion.validation),
         "test": None if champion.test is None else asdict(champion.test),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.metadata
+import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from ai_backtrader.checks import Faults
+from ai_backtrader.events import Journal, StrategyEvolved
+from ai_backtrader.evidence import TrialCount, TrialKey, TrialLedger, deflated_sharpe_ratio, kurtosis, skewness
 from ai_backtrader.market import MarketData
 from ai_backtrader.market.margin import MaintenanceTiers
 from ai_backtrader.rules import StrategyChromosome
@@ -55,6 +59,8 @@ def evolve(
     checkpoint: str | Path | None = None,
     resume: bool = False,
     on_generation: Callable[[Generation], None] | None = None,
+    ledger: TrialLedger | None = None,
+    journal: Journal | None = None,
     cash: float = 10_000.0,
     commission: float = 0.0005,
     slippage: float = 0.0,
@@ -96,6 +102,12 @@ def evolve(
         larger than before.
     on_generation
         Called after each generation.
+    ledger
+        Counts every evaluation, and the opening of the sealed test, under ``TrialKey(data.fingerprint, "evolved")``:
+        the deflated Sharpe ratios then know of all searches on these data, and a test that others opened before is
+        harder to pass. None for none.
+    journal
+        Receives a :class:`~ai_backtrader.events.StrategyEvolved` for each champion. None for none.
     cash, commission, slippage, tiers, funding, liquidation_fee, shortcash
         As in :func:`~ai_backtrader.simulation.simulate`.
 
@@ -143,21 +155,27 @@ def evolve(
     )  # fmt: skip
     if resume:
         search.resume()
+    trials = None if ledger is None else _Trials(ledger, TrialKey(data.fingerprint, "evolved"), search.run_id)
     with open_executor(executor, jobs=1 if executor == "local" else jobs) as apply:
         while search.evolution.generation < n_generations:
-            generation = search.step(apply if executor != "local" else None, jobs)
+            generation, sharpes = search.step(apply if executor != "local" else None, jobs)
+            if trials is not None:
+                trials.add(sharpes, generation.number)
             if on_generation is not None:
                 on_generation(generation)
     search.note_exam()
     simulator = Simulator(data, **options)  # type: ignore[arg-type]  # the keywords of its own settings
     chosen, results, validation_history = _select(search, simulator, data, borders, champions)
     gained = [place for place, champion in enumerate(chosen) if champion.validation_score > 0.0]
+    examinations = len(search.exams)
+    if trials is not None and gained:
+        examinations = max(examinations, trials.open(data.times[borders.test], data.times[-1]))
     exams = examine(
         data,
         borders,
         [chosen[place].chromosome for place in gained],
         [results[place] for place in gained],
-        alpha=alpha / len(search.exams),
+        alpha=alpha / examinations,
         options=options,
         max_leverage=max_leverage,
         rng=noise_rng,
@@ -166,6 +184,14 @@ def evolve(
         statistics = segment_statistics(results[place], borders.test, borders.bars)
         figures = Figures.of(statistics, borders.bars - borders.test)
         chosen[place] = dataclasses.replace(chosen[place], test=figures, exam=exam)
+    if trials is not None:
+        chosen = [
+            dataclasses.replace(champion, deflated_sharpe=trials.deflated_sharpe(result, borders.validation))
+            for champion, result in zip(chosen, results, strict=True)
+        ]
+    if journal is not None:
+        for champion in chosen:
+            journal.record(_event(champion, data, search.evolution.generation, seed))
     return EvolutionResult(
         champions=tuple(chosen),
         evaluations=search.evolution.evaluations,
@@ -174,7 +200,8 @@ def evolve(
         validation_history=validation_history,
         borders=borders,
         alpha=alpha,
-        examinations=len(search.exams),
+        examinations=examinations,
+        trials=None if trials is None else trials.count,
         run={
             **search.identity, "symbol": data.symbol, "n_generations": n_generations,
             "bars": len(data), "first_bar": str(data.times[0]), "last_bar": str(data.times[-1]),
@@ -218,13 +245,18 @@ class _Search:
     exams: list[int] = dataclasses.field(default_factory=list)
     sums: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
-    def step(self, apply: Map | None, jobs: int) -> Generation:
-        """One generation: ask, evaluate, tell, keep."""
+    @property
+    def run_id(self) -> str:
+        """Name of the search: the same when it is resumed or repeated."""
+        return "evolve-" + hashlib.sha256(json.dumps(self.identity, sort_keys=True, default=str).encode()).hexdigest()
+
+    def step(self, apply: Map | None, jobs: int) -> tuple[Generation, list[float]]:
+        """One generation: ask, evaluate, tell, keep. Also gives the Sharpe ratios per bar of those evaluated."""
         asked = self.evolution.ask()
         if apply is None:
-            scores = self.evaluator.scores(asked, threads=jobs)
+            scores, sharpes = self.evaluator.measure(asked, threads=jobs)
         else:
-            scores = self.evaluator.scores_through(apply, asked, chunks=max(jobs, 4))
+            scores, sharpes = self.evaluator.measure_through(apply, asked, chunks=max(jobs, 4))
         nothing = NoScore("no trade closed, or the account never moved")
         told: list[Score] = [nothing if math.isnan(score[0]) else score for score in scores]
         generation = self.evolution.tell(told)
@@ -235,7 +267,7 @@ class _Search:
         for island in self.evolution.islands:
             self._add(member for member in island.members[:_TOPS])
         self.write()
-        return generation
+        return generation, sharpes
 
     def _add(self, members: Any) -> None:
         self.finalists.update({member.candidate: member.score for member in members if math.isfinite(member.score)})
@@ -282,6 +314,63 @@ class _Search:
         self.exams = list(state["exams"])
         count, total, squares = state["sums"]
         self.sums = (count, total, squares)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trials:
+    """What a ledger is told of one search, and says of all."""
+
+    ledger: TrialLedger
+    key: TrialKey
+    run_id: str
+
+    def add(self, sharpes: Sequence[float], generation: int) -> None:
+        self.ledger.add_trials(self.key, sharpes, run_id=self.run_id, batch=generation)
+
+    def open(self, start: np.datetime64, end: np.datetime64) -> int:
+        """Record the look at the sealed bars; gives its number among all looks."""
+        return self.ledger.open_sealed(self.key, start=start, end=end, by=self.run_id).number
+
+    @property
+    def count(self) -> TrialCount:
+        return self.ledger.trials(self.key)
+
+    def deflated_sharpe(self, result: SimulationResult, bars: int) -> float | None:
+        """Of the first bars, on which the trials were made; None where it is not defined."""
+        count, returns = self.count, segment_returns(result, 0, bars)
+        returns = returns[~np.isnan(returns)]
+        if len(returns) < 3 or not np.ptp(returns) > 0.0 or count.n_measured < 2:
+            return None
+        return deflated_sharpe_ratio(
+            sharpe=float(np.mean(returns) / np.std(returns, ddof=1)),
+            n_obs=len(returns),
+            skew=skewness(returns),
+            kurtosis=kurtosis(returns),
+            n_trials=count.n_trials,
+            trials_sharpe_std=count.sharpe_std,
+        )
+
+
+def _event(champion: Champion, data: MarketData, generation: int, seed: int) -> StrategyEvolved:
+    figures = {
+        "train_sharpe": champion.train.sharpe,
+        "validation_score": champion.validation_score,
+        "validation_sharpe": champion.validation.sharpe,
+        "test_sharpe": None if champion.test is None else champion.test.sharpe,
+        "deflated_sharpe": champion.deflated_sharpe,
+    }
+    return StrategyEvolved(
+        fingerprint=champion.chromosome.fingerprint,
+        chromosome=champion.chromosome.to_json(),
+        symbol=data.symbol,
+        data_fingerprint=data.fingerprint,
+        fitness=champion.train_score,
+        passed=champion.passed,
+        figures={name: value for name, value in figures.items() if value is not None and math.isfinite(value)},
+        generation=generation,
+        seed=seed,
+        at=data.times[-1].astype("datetime64[us]").item(),
+    )
 
 
 def _select(

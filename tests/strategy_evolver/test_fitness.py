@@ -105,7 +105,7 @@ def test_scores_of_chunks_are_the_scores_of_the_whole(walk: MarketData) -> None:
     evaluator = Evaluator(data=walk, fitness=Fitness(), options={"commission": 0.001})
     whole = np.array(evaluator.scores(chromosomes))
     chunked = np.array(
-        evaluator.scores_through(lambda function, items: [function(item) for item in items], chromosomes, chunks=5)
+        evaluator.measure_through(lambda function, items: [function(item) for item in items], chromosomes, chunks=5)[0]
     )
     np.testing.assert_array_equal(whole, chunked)
     assert np.array_equal(whole, np.array(evaluator.scores(chromosomes, threads=2)), equal_nan=True)

@@ -1,0 +1,83 @@
+"""What a search tells the ledger and the journal, and what it learns from the ledger."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import pytest
+
+from ai_backtrader.events import Event, StrategyEvolved
+from ai_backtrader.evidence import MemoryLedger, TrialKey, deflated_sharpe_ratio, kurtosis, skewness
+from ai_backtrader.market import MarketData
+from ai_backtrader.simulation import Simulator
+from ai_backtrader.strategy_evolver import EvolutionResult, evolve
+
+
+class Notebook:
+    """A journal that can be read."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def record(self, event: Event) -> None:
+        self.events.append(event)
+
+
+def _search(data: MarketData, ledger: MemoryLedger | None, seed: int = 1, **options: object) -> EvolutionResult:
+    return evolve(data, n_generations=4, population=20, seed=seed, champions=3, ledger=ledger, **options)  # type: ignore[arg-type]  # the tests' own
+
+
+def test_every_evaluation_is_counted_once_over_all_searches(edge_market: MarketData) -> None:
+    ledger, key = MemoryLedger(), TrialKey(edge_market.fingerprint, "evolved")
+    one = _search(edge_market, ledger)
+    assert one.trials == ledger.trials(key)
+    assert ledger.trials(key).n_trials == one.evaluations
+    _search(edge_market, ledger, jobs=2)  # the same search again
+    assert ledger.trials(key).n_trials == one.evaluations
+    other = _search(edge_market, ledger, seed=2)
+    assert ledger.trials(key).n_trials == one.evaluations + other.evaluations
+    assert _search(edge_market, None).trials is None
+
+
+def test_the_ledger_is_told_sharpe_ratios_per_bar_of_the_train_bars(edge_market: MarketData) -> None:
+    ledger = MemoryLedger()
+    result = _search(edge_market, ledger)
+    assert result.trials is not None
+    train = edge_market.head(result.borders.validation)
+    for champion in result.champions:
+        run = Simulator(train).run(champion.chromosome)
+        returns = np.diff(np.concatenate(([run.start_cash], run.equity)))
+        returns /= np.concatenate(([run.start_cash], run.equity[:-1]))
+        expected = deflated_sharpe_ratio(
+            sharpe=float(returns.mean() / returns.std(ddof=1)), n_obs=len(returns), skew=skewness(returns),
+            kurtosis=kurtosis(returns), n_trials=result.trials.n_trials, trials_sharpe_std=result.trials.sharpe_std,
+        )  # fmt: skip
+        assert champion.deflated_sharpe == pytest.approx(expected, rel=1e-9)
+    best = max(champion.train.sharpe for champion in result.champions) / np.sqrt(edge_market.bars_per_year)
+    assert abs(result.trials.sharpe_mean) < best < 1.0
+
+
+def test_a_test_that_another_search_opened_is_harder_to_pass(edge_market: MarketData) -> None:
+    ledger = MemoryLedger()
+    first, second = _search(edge_market, ledger), _search(edge_market, ledger, seed=2)
+    assert first.examinations == 1
+    assert second.examinations == 2
+    levels = [min(c.exam.level for c in result.champions if c.exam is not None) for result in (first, second)]
+    assert levels[1] < levels[0]
+    assert _search(edge_market, ledger).examinations == 1  # the same look again
+
+
+def test_each_champion_goes_to_the_journal(edge_market: MarketData) -> None:
+    journal = Notebook()
+    result = _search(edge_market, MemoryLedger(), journal=journal)
+    assert len(journal.events) == len(result.champions) > 0
+    for event, champion in zip(journal.events, result.champions, strict=True):
+        assert isinstance(event, StrategyEvolved)
+        assert event.fingerprint == champion.chromosome.fingerprint
+        assert event.chromosome == champion.chromosome.to_json()
+        assert (event.passed, event.proven, event.generation, event.seed) == (champion.passed, None, 4, 1)
+        assert event.figures["train_sharpe"] == champion.train.sharpe
+        assert event.figures["deflated_sharpe"] == champion.deflated_sharpe
+        assert isinstance(event.at, dt.datetime)
+        assert np.datetime64(event.at) == edge_market.times[-1]
