@@ -13,7 +13,9 @@ from ai_backtrader.parameter_optimizer import Less, Search, Space
 BRANIN = Space.of({"x": (-5.0, 10.0), "y": (0.0, 15.0)})
 HARTMANN = Space.of({f"x{place}": (0.0, 1.0) for place in range(6)})
 WHOLE = Space.of({"fast": (2, 30), "slow": (5, 90), "kind": ["a", "b", "c"]}, [Less("fast", "slow")])
-SURROGATES = ["gp", "et", pytest.param("rf", marks=pytest.mark.slow), "random", "de"]
+# Forests take longest; one short test of both is always run.
+FORESTS = [pytest.param(name, marks=pytest.mark.slow) for name in ("et", "rf")]
+SURROGATES = ["gp", *FORESTS, "random", "de"]
 
 _A = np.array(
     [[10, 3, 17, 3.5, 1.7, 8], [0.05, 10, 17, 0.1, 8, 14], [3, 3.5, 1.7, 10, 17, 8], [17, 8, 0.05, 10, 0.1, 14]]
@@ -208,3 +210,10 @@ def test_wrong_calls_are_named():
         Search(BRANIN, n_trials=0, seed=-1, surrogate="gbrt", batch=0, n_initial=0)
     with pytest.raises(SettingsError, match="the constraints allow no point"):
         Search(Space([*WHOLE.dimensions], [lambda params: False]), n_trials=5, seed=0)
+
+
+@pytest.mark.parametrize("surrogate", ["et", "rf"])
+def test_forests_propose_new_points_and_repeat_themselves(surrogate):
+    one, two = (run(Search(WHOLE, n_trials=10, seed=5, n_initial=6, surrogate=surrogate), rules) for _ in range(2))
+    assert one.trials == two.trials
+    assert len({tuple(trial.params.values()) for trial in one.trials}) == 10
