@@ -13,8 +13,9 @@ import numpy as np
 from ai_backtrader.brokers import LeverageBroker
 from ai_backtrader.checks import Faults
 from ai_backtrader.datafeeds import PerpetualData
-from ai_backtrader.engine import Engine, EngineSettings
+from ai_backtrader.engine import AdviceSource, Engine, EngineSettings
 from ai_backtrader.evidence import metrics
+from ai_backtrader.llm_advisor import Advisor
 from ai_backtrader.market import MarketData
 from ai_backtrader.orchestrator import Abstention, Advice, AdvicePort, Context
 from ai_backtrader.strategies.ai_strategy import AIStrategy
@@ -75,7 +76,7 @@ class AdviceWorth:
 
 def advice_worth(
     data: MarketData,
-    advisor: AdvicePort,
+    advisor: Advisor | AdvicePort,
     *,
     n_shuffles: int = 20,
     seed: int = 0,
@@ -95,7 +96,8 @@ def advice_worth(
     data
         Market data.
     advisor
-        Whom the orchestrator asks; in its mode ``replay`` the comparison costs no request at all.
+        Whom the orchestrator asks. An ``Advisor`` begins a new run; in its mode ``replay`` the comparison costs no
+        request at all.
     n_shuffles
         Permutations.
     seed
@@ -122,6 +124,9 @@ def advice_worth(
     def run(port: AdvicePort | None) -> RunFigures:
         return _run(data, Engine(settings, advisor=port), cash, commission, dict(params or {}))
 
+    if isinstance(advisor, Advisor):
+        advisor.start_run()
+        advisor = AdviceSource(advisor)
     witness = _Witness(advisor)
     without, advised = run(None), run(witness)
     bars, stances = list(witness.given), list(witness.given.values())

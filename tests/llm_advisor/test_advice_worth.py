@@ -9,6 +9,7 @@ import pytest
 
 from ai_backtrader.datafeeds import load_sample
 from ai_backtrader.errors import SettingsError
+from ai_backtrader.llm_advisor import RecordedAnswer, get_advisor
 from ai_backtrader.market import MarketData
 from ai_backtrader.orchestrator import Abstention, Advice, Context
 from ai_backtrader.strategies.advice_worth import advice_worth
@@ -80,6 +81,29 @@ def test_no_advice_is_worth_nothing(data: MarketData) -> None:
     worth = advice_worth(data.head(600), Silent(), n_shuffles=5, **COSTS)
     assert worth.advised == worth.without
     assert (worth.gain, worth.p_value, worth.consulted, worth.shuffled) == (0.0, 1.0, 0, ())
+
+
+class Objecting:
+    """A recording in which every question has an objection."""
+
+    def __init__(self, reply: str) -> None:
+        self.reply = reply
+
+    def answer(self, key: str) -> RecordedAnswer:
+        return RecordedAnswer(key, "m", "d", "{}", self.reply, 200, 0.0)
+
+    def keep_answer(self, answer: RecordedAnswer) -> None:
+        raise AssertionError("a replay keeps nothing")
+
+
+def test_a_replayed_advisor_is_weighed_without_a_request(data: MarketData, tools: Any) -> None:
+    store = Objecting(tools.chat_body(tools.answer()))
+    advisor = get_advisor(model="m", mode="replay", store=store, base_url="http://127.0.0.1:9")
+    first, second = (advice_worth(data.head(600), advisor, n_shuffles=0, **COSTS) for _ in range(2))
+    assert first.consulted == advisor.report().advised > 0
+    assert first.advised.vetoes > 0
+    assert advisor.report().requests == 0
+    assert (second.advised, second.consulted) == (first.advised, first.consulted)
 
 
 def test_all_faults_are_reported_together(data: MarketData) -> None:
