@@ -1,4 +1,4 @@
-"""Training in any Gymnasium environment with a discrete action space: the loop in Python, the updates in the backend."""
+"""Training in any Gymnasium environment with discrete actions: the loop in Python, the updates in the backend."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ PROBES: dict[str, dict[str, Any]] = {
     },
     "a chain without end, cut off by the clock": {
         "mdp": ([[0.0, 1.0], [1.0, 0.0]], [[1], [0]], [[1.0], [1.0]], [[False], [False]]),
-        "starts": 2, "limit": 5, "values": [[10.0], [10.0]], "steps": 12_000,
+        "starts": 2, "limit": 5, "values": [[10.0], [10.0]], "steps": 10_000, "rate": 1e-3,
     },
     "the best action is not allowed": {
         # Both states' rewards differ; in the second the action worth 5 is masked, so the first may only hope for 1.
@@ -54,7 +54,6 @@ def error_of(rooms: Any, name: str, seed: int, backend: str, **changes: Any) -> 
         *probe["mdp"], n_starts=probe["starts"], limit=probe.get("limit", 1_000_000), allowed=probe.get("allowed")
     )
     settings = DQNSettings(**{**vars(SETTINGS), "learning_rate": probe.get("rate", 3e-3), **changes})
-    # The last quarter at a tenth of the pace: Adam's steps do not shrink by themselves.
     trainer = rooms.train(env, settings, seed=seed, steps=probe.get("steps", 2_500), backend=backend)
     return float(np.nanmax(np.abs(trainer.dqn.q_values(env.features) - np.array(probe["values"]))))
 
@@ -65,7 +64,7 @@ def test_the_values_of_probes_are_learnt_in_every_seed(rooms: Any, name: str) ->
     assert max(errors) <= 0.01, errors
 
 
-@pytest.mark.parametrize("name", PROBES)
+@pytest.mark.parametrize("name", ["a reward that comes later", "an action that matters by the state"])
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
 def test_numpy_and_torch_learn_them_too(rooms: Any, name: str, backend: str) -> None:
     if backend == "torch":
