@@ -124,8 +124,8 @@ def zero_drift_market(
 
     Notes
     -----
-    Sixteen changes make a bar, so that high and low lie on the path itself. The mean of a path is left as it came: taking
-    it off would make the path return to where it began, and pay whoever adds to losing positions.
+    Sixteen changes make a bar, so that high and low lie on the path itself. The mean of a path is left as it came:
+    taking it off would make the path return to where it began, and pay whoever adds to losing positions.
     """
     changes = rng.standard_t(5, bars * _SUBSTEPS) * math.sqrt(3.0 / 5.0 / _SUBSTEPS) * volatility
     changes = np.clip(changes, -0.5, 0.5)
@@ -142,7 +142,7 @@ def zero_drift_market(
             "close": close,
             "volume": np.full(bars, 1000.0),
         },
-        index=pd.date_range("2020-01-01", periods=bars, freq="h", tz="UTC"),
+        index=pd.date_range("1970-01-01", periods=bars, freq="h", tz="UTC"),
     )
     return MarketData.from_frame(frame, symbol="zero drift", spike_factor=1e9)
 

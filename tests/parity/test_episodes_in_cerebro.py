@@ -76,12 +76,11 @@ def test_random_actions_end_as_in_cerebro_to_the_last_bit(market: Market, name: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(5))
 @pytest.mark.parametrize("name", MARKETS)
-def test_a_thousand_random_episodes_a_market_end_as_in_cerebro_to_the_last_bit(
-    market: Market, name: str, part: int
+def test_a_thousand_random_episodes_on_four_markets_end_as_in_cerebro_to_the_last_bit(
+    market: Market, name: str
 ) -> None:
-    seen = compare(market, name, range(1000 + 200 * part, 1200 + 200 * part), 500)
+    seen = compare(market, name, range(1000, 1250), 500)
     assert (seen > 0).all()
 
 
