@@ -240,4 +240,5 @@ class LeverageTradingEnv(_Environment):
 
 
 for _kind in (TradingEnv, LeverageTradingEnv):
-    gym.register(id=_kind._id, entry_point=f"ai_backtrader.rl:{_kind.__name__}")
+    if _kind._id not in gym.registry:  # a module that is loaded again finds them there
+        gym.register(id=_kind._id, entry_point=f"ai_backtrader.rl:{_kind.__name__}")

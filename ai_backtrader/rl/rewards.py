@@ -302,7 +302,7 @@ def calculate_reward(
     Examples
     --------
     >>> calculate_reward(action="SHORT_5X", pnl_pct=2.0, leverage_used=5.0, volatility=2.0, is_short=True)
-    10.444271909999159
+    10.44427190999916
     """
     terms = reward_terms(
         action=action,
