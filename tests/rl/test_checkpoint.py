@@ -46,7 +46,8 @@ def test_arrays_come_back_as_they_were(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     arrays = {
         "a": rng.normal(size=(3, 4)).astype("f4"), "b": rng.normal(size=7), "c": np.arange(5),
-        "empty": np.zeros((0, 3)), "d": rng.integers(0, 2**63, 4).astype(np.uint64), "e": np.array([True, False]), "f": np.array(3.5),
+        "empty": np.zeros((0, 3)), "d": rng.integers(0, 2**63, 4).astype(np.uint64), "e": np.array([True, False]),
+        "f": np.array(3.5),
     }  # fmt: skip
     path = tmp_path / "x"
     digest = write_checkpoint(path, identity={"what": "ever", "list": [1, 2.5]}, arrays=arrays)

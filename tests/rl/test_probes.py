@@ -110,7 +110,7 @@ def test_a_clock_that_terminates_would_be_learnt_as_the_end(rooms: Any) -> None:
 
 def test_a_corridor_is_left_by_the_shortest_way_from_several_lanes(rooms: Any) -> None:
     env = rooms.corridor(7, limit=40, lanes=5)
-    trainer = rooms.train(env, DQNSettings(**{**vars(SETTINGS), "n_step": 3}), seed=2, steps=6_000, lanes=5)
+    trainer = rooms.train(env, SETTINGS, seed=2, steps=6_000, lanes=5)
     values = trainer.dqn.q_values(env.features)
     expected = 0.9 ** np.arange(6, -1, -1)
     np.testing.assert_allclose(values.max(axis=1), expected, atol=0.05)
