@@ -88,8 +88,9 @@ def advice_worth(
     """Trade the data with the advisor, without it, and with its advice shuffled over the bars on which it gave some.
 
     The advisor is asked in one run only; the shuffled runs make no request. An advice keeps its relation to the trade
-    (agrees, asks for HOLD, wants the other side), its confidence and its risk level, so that a shuffled run objects as
-    often as the real one: what remains is whether it objected at the right time.
+    (agrees, asks for HOLD, wants the other side), its confidence and its risk level, so that as many
+    objections are dealt out as in the real run (where a shuffled run wants no trade nothing is objected to): what
+    remains is whether it objected at the right time.
 
     Parameters
     ----------

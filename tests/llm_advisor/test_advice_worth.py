@@ -57,9 +57,9 @@ def test_advice_that_knows_the_future_is_worth_something(worth: Any) -> None:
     assert worth.without.vetoes == 0
 
 
-def test_shuffled_advice_objects_about_as_often(worth: Any) -> None:
+def test_shuffled_advice_objects_where_there_is_a_trade_to_object_to(worth: Any) -> None:
     for figures in worth.shuffled:
-        assert 0.5 * worth.advised.vetoes < figures.vetoes < 2.0 * worth.advised.vetoes
+        assert 0 < figures.vetoes <= worth.consulted
 
 
 def test_the_same_seed_gives_the_same_permutations(data: MarketData, worth: Any) -> None:
