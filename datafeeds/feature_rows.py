@@ -116,6 +116,15 @@ class FeatureRows:
         """Features and regimes of all bars, where the feed is preloaded; None before :meth:`advance` or bar by bar."""
         return self._table
 
+    @property
+    def bar_seconds(self) -> float:
+        """Length of a bar."""
+        return self._bar_seconds
+
+    def columns(self, end: int) -> dict[str, NDArray[np.float64]]:
+        """The first ``end`` bars of every line that is read, by name."""
+        return {name: np.array(line.array[:end]) for name, line in self._sources.items()}
+
     def advance(self) -> None:
         """Come up to the bar the feed stands at; call at every bar, before anything is read.
 
@@ -131,7 +140,7 @@ class FeatureRows:
 
     def compute_all(self, end: int) -> tuple[MarketFeatures, Regimes]:
         """Features and regimes of the first ``end`` bars of the feed's lines."""
-        held = {name: np.array(line.array[:end]) for name, line in self._sources.items()}
+        held = self.columns(end)
         self._check(held)
         times = self._data.lines.datetime.array
         self._first_time = times[0] if end else math.nan

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ai_backtrader.brokers import LeverageBroker, PaperTrade, TradeRecorder
-from ai_backtrader.datafeeds import FeatureRows
+from ai_backtrader.datafeeds import FeatureRows, bars_of_feed
 from ai_backtrader.engine import Engine, EngineSettings
 from ai_backtrader.events import TradeClosed
 from ai_backtrader.market import MarketFeatures, Regimes
 from ai_backtrader.orchestrator import Decision
 from ai_backtrader.strategies.decision_log import DecisionLog
+from ai_backtrader.strategies.rl_actions import AccountFeatures
 from ai_backtrader.values import Action
 
 __all__ = ["AIStrategy"]
@@ -27,10 +28,13 @@ class _Book:
     """What the strategy keeps for one data."""
 
     features: FeatureRows
+    account: AccountFeatures
     seen: int = 0
     bracket: tuple[Any, ...] = ()
     paper: PaperTrade | None = None
     quiet: NDArray[np.bool_] | None = None
+    asked: tuple[bool, ...] = ()
+    learnt: int = 0
 
 
 class AIStrategy(bt.Strategy):
@@ -92,11 +96,13 @@ class AIStrategy(bt.Strategy):
         self.closed_trades: list[TradeClosed] = []
         self.paper_trades: list[TradeClosed] = []
         self._books: dict[Any, _Book] = {
-            data: _Book(FeatureRows(data, preloaded=self.env._dopreload)) for data in self.datas
+            data: _Book(FeatureRows(data, preloaded=self.env._dopreload), AccountFeatures(self, data))
+            for data in self.datas
         }
         self._recorder = TradeRecorder(self.broker, self.p.strategy_id)
         self._levered = isinstance(self.broker, LeverageBroker)
         self._peak = -math.inf
+        self._equity_at_start = self.broker.getvalue()
 
     def _settings(self) -> EngineSettings:
         settings = EngineSettings() if self.p.settings is None else self.p.settings
@@ -115,9 +121,14 @@ class AIStrategy(bt.Strategy):
                 continue
             features = book.features
             features.advance()
-            if not book.seen and features.table is not None:
+            asked = self.engine.asked
+            if asked != book.asked and features.table is not None:
                 book.quiet = self.engine.orchestrator.quiet_bars(*features.table)
-            book.seen = bars
+            book.asked, book.seen = asked, bars
+            if features.table is None:
+                self._learn_bars(data, book, bars)  # a feed that is not preloaded may keep its last bar only
+            if self.engine.has_agent:
+                book.account.update()
             if book.paper is not None:
                 self._follow_paper(data, book, book.paper)
             if not features.ready:
@@ -125,6 +136,7 @@ class AIStrategy(bt.Strategy):
             if book.quiet is not None and book.quiet[bars - 1] and self._position_at_risk(data) is None:
                 self.decisions.defer((data, features.table), bars - 1)
                 continue
+            self._learn_bars(data, book, bars)
             decision = self._decide(data, book)
             self.decisions.append(decision)
             self._act(data, book, decision)
@@ -132,17 +144,28 @@ class AIStrategy(bt.Strategy):
     def notify_order(self, order: Any) -> None:
         """Follow the fills."""
         self._recorder.on_order(order)
+        book = self._books.get(order.data)
+        if book is not None:
+            book.account.on_order(order)
 
     def notify_trade(self, trade: Any) -> None:
         """Hand a closed trade back to the engine."""
         closed = self._recorder.on_trade(trade)
         if closed is not None:
             self.closed_trades.append(closed)
+            self._learn_bars(trade.data, self._books[trade.data], len(trade.data) - 1)
             self.engine.orchestrator.learn(closed)
+
+    def stop(self) -> None:
+        """Hand over the bars since the last decision, and see that what was recorded is kept."""
+        for data, book in self._books.items():
+            self._learn_bars(data, book, len(data))
+        self.engine.flush()
 
     # ------------------------------------------------------------------------------------------------ deciding
 
     def _decide(self, data: Any, book: _Book) -> Decision:
+        self._watch(data, book)
         equity, price, features = self.broker.getvalue(), data.close[0], book.features
         levered = self._levered
         return self.engine.orchestrator.decide(
@@ -154,11 +177,9 @@ class AIStrategy(bt.Strategy):
             high_volatility=features.high_volatility,
             position=self.getposition(data).size,
             at=data.datetime.datetime(0),
-            current_position=self._position_at_risk(data),
-            risk_info={
-                "drawdown": max(0.0, 1.0 - equity / self._peak) if self._peak > 0.0 else 1.0,
-                "bars_per_year": features.bars_per_year,
-            },
+            current_position=self._position_at_risk(data) if not self.engine.has_agent else self._position(data, book),
+            risk_info=self._risk(book, equity),
+            strategy_id=self.p.strategy_id,
             tiers=self.broker.tiers_for(data) if levered else None,
             fee_rate=self._commission_rate(data, price),
             slippage=self.p.slippage,
@@ -175,6 +196,7 @@ class AIStrategy(bt.Strategy):
             regime=regimes.label(bar),
             high_volatility=bool(regimes.high_volatility[bar]),
             at=bt.num2date(data.lines.datetime.array[bar]),
+            strategy_id=self.p.strategy_id,
             remember=False,
         )
 
@@ -186,6 +208,34 @@ class AIStrategy(bt.Strategy):
         if ratio < self.engine.settings.leverage.margin_warn:
             return None
         return {"leverage": self.broker.get_position_leverage(data), "margin_ratio": ratio}
+
+    def _position(self, data: Any, book: _Book) -> dict[str, float]:
+        """The open position as the agents see it, and as the leverage manager does."""
+        told = book.account.position_info()
+        return told | {"leverage": told["current_leverage"]}
+
+    def _risk(self, book: _Book, equity: float) -> dict[str, float]:
+        told = {
+            "drawdown": max(0.0, 1.0 - equity / self._peak) if self._peak > 0.0 else 1.0,
+            "bars_per_year": book.features.bars_per_year,
+            "portfolio_pnl_pct": 100.0 * (equity / self._equity_at_start - 1.0),
+        }
+        return told | book.account.risk_info() if self.engine.has_agent else told
+
+    def _watch(self, data: Any, book: _Book) -> None:
+        """Give the evolved strategies the bars; where nothing is preloaded, those that have come."""
+        preloaded = book.features.table is not None
+        if not self.engine.evolved.idle and (not preloaded or not self.engine.evolved.watches(data._name or "data")):
+            self.engine.evolved.watch(data._name or "data", bars_of_feed(data, book.features))
+
+    def _learn_bars(self, data: Any, book: _Book, bars: int) -> None:
+        """Hand the bars up to here to the online learner, at once: drift counts every bar, quiet ones too."""
+        fresh = bars - book.learnt
+        if fresh > 0:
+            ago = bars - len(data)
+            closes, volumes = data.close.get(ago, fresh), data.volume.get(ago, fresh)
+            self.engine.online_learner.on_bars(data._name or "data", close=closes, volume=volumes)
+            book.learnt = bars
 
     def _commission_rate(self, data: Any, price: float) -> float:
         return float(self.broker.getcommissioninfo(data).getcommission(1.0, price)) / price
@@ -246,19 +296,23 @@ class AIStrategy(bt.Strategy):
         """Follow on paper what sizing withheld for want of an edge."""
         settings = self.engine.orchestrator.settings
         sizing, wish = decision.sizing, Action.from_sign(decision.score)
-        if decision.confidence < settings.hold_threshold or decision.vetoed_by or sizing is None:
+        ill = decision.vetoed_by == "online"  # health: only trades on paper can show that the edge is back
+        if decision.confidence < settings.hold_threshold and not ill:
+            return
+        if not ill and (decision.vetoed_by or sizing is None):
             return
         if book.paper is not None:
             if book.paper.direction is not wish.direction:
                 book.paper.leave()
             return
+        leverage = 1.0 if sizing is None or ill else sizing.steps[-1].before
         features, price = book.features.indicators(), data.close[0]
         target = price + wish.sign * settings.target_atr * features["atr"]
         book.paper = PaperTrade(
             symbol=decision.symbol,
             strategy_id=self.p.strategy_id,
             direction=wish.direction,
-            leverage=min(max(sizing.steps[-1].before, 1.0), self.engine.settings.leverage.max_leverage),
+            leverage=min(max(leverage, 1.0), self.engine.settings.leverage.max_leverage),
             stop_loss=price - wish.sign * settings.stop_atr * features["atr"],
             take_profit=target if target > 0.0 else None,
             cost_rate=self._commission_rate(data, price) + self.p.slippage,

@@ -75,9 +75,10 @@ class Engine:
         )
         self.advisor = advisor
         self.evolved = EvolvedSource()
+        self._agents = AgentSource(self.rl_agent, self.leverage_agent)
         self.orchestrator = Orchestrator(
             self.settings.orchestrator,
-            rl=AgentSource(self.rl_agent, self.leverage_agent),
+            rl=self._agents,
             evolved=self.evolved,
             online=OnlineSource(self.online_learner),
             llm=AdviceSource(advisor) if isinstance(advisor, Advisor) else advisor,
@@ -87,6 +88,17 @@ class Engine:
             optimizer=self.optimizer,
             evolver=self.evolver,
         )
+
+    @property
+    def has_agent(self) -> bool:
+        """Whether an agent votes: then it must be told of position and account."""
+        return bool(self.orchestrator.settings.weights.get("rl")) and not self._agents.idle
+
+    @property
+    def asked(self) -> tuple[bool, ...]:
+        """Which sources may have a view; it changes when one has learnt or found something."""
+        sources = self.orchestrator.sources
+        return tuple([port is not None and not getattr(port, "idle", False) for port in sources])
 
     def flush(self) -> bool:
         """Make everything recorded so far durable; False when the database could not, True without one."""

@@ -106,6 +106,10 @@ class EvolvedSource:
         """Forget the strategies, not the bars."""
         self.strategies = ()
 
+    def watches(self, symbol: str) -> bool:
+        """Whether the bars of a market are known."""
+        return symbol in self._watched
+
     def watch(self, symbol: str, data: MarketData) -> None:
         """Give the bars of a market; a vote at a bar uses none after it."""
         self._watched[symbol] = _Watched(data)

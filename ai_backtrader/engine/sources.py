@@ -114,8 +114,8 @@ class AgentSource:
             plain = State.from_market_data(
                 context.indicators,
                 position=(context.position > 0.0) - (context.position < 0.0),
-                position_pnl=held.get("price_pnl_pct", 0.0),
-                position_duration=held.get("duration", 0.0),
+                position_pnl=held.get("position_pnl", 0.0) / held.get("current_leverage", 1.0),  # of the entry value
+                position_duration=held.get("position_duration", 0.0),
             )
             missing = missing or (plain.missing if not plain.ready else ())
             if plain.ready:

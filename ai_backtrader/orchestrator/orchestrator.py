@@ -16,7 +16,7 @@ from ai_backtrader.events import ForgetfulJournal, Journal, RegimeChanged, Trade
 from ai_backtrader.market import MarketFeatures, Regimes
 from ai_backtrader.market.margin import MaintenanceTiers
 from ai_backtrader.orchestrator.combine import describe, score_of
-from ai_backtrader.orchestrator.poll import Ballot, Sources, poll, wish_of
+from ai_backtrader.orchestrator.poll import Ballot, Sources, lifted, poll, wish_of
 from ai_backtrader.orchestrator.ports import (
     AdvicePort,
     OnlinePort,
@@ -248,14 +248,15 @@ class Orchestrator:
         asked = {name: port for name, port in sources._asdict().items() if _is_asked(port) and weights.get(name)}
         if asked.keys() - {"technical", "online"}:
             return None
-        # The online source may raise a view, by its share of the weights and at most by its lift.
-        lift = getattr(asked.get("online"), "lift", None) if "online" in asked else 1.0
-        if lift is None:
-            return None
-        share = weights.get("online", 0.0) / (weights.get("online", 0.0) + weights["technical"])
+        factor = 1.0
+        if "online" in asked:
+            lift = getattr(asked["online"], "lift", None)
+            if lift is None:
+                return None
+            factor = lifted(lift, weights["online"], weights["technical"])
         pulls = technical_pulls(features, regimes)
         with np.errstate(invalid="ignore"):
-            quiet = np.abs(pulls) * (1.0 + share * (lift - 1.0)) < self.settings.hold_threshold - 1e-9
+            quiet = np.abs(pulls) * factor < self.settings.hold_threshold - 1e-8
         quiet[1:] &= regimes.labels[1:] == regimes.labels[:-1]
         quiet[: features.ready_from + 1] = False
         return quiet

@@ -11,10 +11,12 @@ from ai_backtrader.orchestrator.settings import OrchestratorSettings
 from ai_backtrader.orchestrator.values import SOURCES, Abstention, Adjustment, Advice, Context, Vote
 from ai_backtrader.values import Action
 
-__all__ = ["Ballot", "Sources", "poll", "wish_of"]
+__all__ = ["Ballot", "Sources", "is_quiet", "lifted", "poll", "wish_of"]
 
 _ABSENT = {source: Abstention(source, "not connected") for source in SOURCES}
 _UNWEIGHTED = {source: Abstention(source, "its weight is 0") for source in SOURCES}
+
+_QUIET = Abstention("online", "no factor of its own would lift the view to the hold threshold")
 
 _ROUNDING = 1e-12  # opposite contributions cancel to this, so a smaller score has no side
 
@@ -45,6 +47,20 @@ class Ballot(NamedTuple):
 def wish_of(score: float, hold_threshold: float) -> Action:
     """BUY or SELL by the sign of the score; HOLD below the threshold and within rounding of 0."""
     return Action.from_sign(score) if abs(score) >= max(hold_threshold, _ROUNDING) else Action.HOLD
+
+
+def is_quiet(score: float, online: OnlinePort, weight: float, voters: float, hold_threshold: float) -> bool:
+    """Whether a score ends in HOLD whatever the online source says; it is not asked then.
+
+    A source that does not tell the largest factor by which it raises a view (``lift``) is always asked.
+    """
+    lift = getattr(online, "lift", None)
+    return lift is not None and abs(score) * lifted(lift, weight, voters) < hold_threshold - 1e-9
+
+
+def lifted(lift: float, weight: float, voters: float) -> float:
+    """Largest factor on the score that an online source of this lift and weight comes to."""
+    return 1.0 + weight / (weight + voters) * (lift - 1.0) if weight + voters > 0.0 else 1.0
 
 
 def poll(
@@ -86,7 +102,10 @@ def poll(
     else:
         score = score_of(breakdown(pulls, weights))
         wish = wish_of(score, settings.hold_threshold)
-        judged = _ask("online", Adjustment, report, sources.online.adjust, context, wish, abs(score))
+        judged: Adjustment | Abstention = _QUIET
+        voters = sum([weights[name] for name in pulls])
+        if not is_quiet(score, sources.online, weights["online"], voters, settings.hold_threshold):
+            judged = _ask("online", Adjustment, report, sources.online.adjust, context, wish, abs(score))
         if isinstance(judged, Adjustment):
             keep(adjusted_vote(judged, score))
             vetoed_by = "online" if wish is not Action.HOLD and not judged.should_trade else None
