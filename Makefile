@@ -9,7 +9,7 @@ ARGS   ?=
 PYTHONS ?= python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench test test-slow test-pythons lint dev clean
+.PHONY: help demo bench test test-slow test-llm test-pythons lint dev clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -40,6 +40,9 @@ test: $(VENV)/.test  ## the tests, against the installed wheel
 test-slow: $(VENV)/.test  ## the longer checks
 	$(BIN)/pytest -n auto -m slow $(ARGS)
 
+test-llm: $(VENV)/.test  ## the checks that ask a real model (AI_BACKTRADER_LLM_URL, AI_BACKTRADER_LLM_MODEL)
+	$(BIN)/pytest -m llm tests/llm_advisor $(ARGS)
+
 test-pythons:  ## the tests under each of PYTHONS that is installed
 	@found=; for python in $(PYTHONS); do \
 	  $$python --version 2>/dev/null || continue; found=yes; \
@@ -50,6 +53,12 @@ bench: $(VENV)/.test  ## the benchmarks: ratios side by side, growth and memory 
 	$(BIN)/python benchmarks/broker_overhead.py --growth
 	$(BIN)/python benchmarks/strategy_speed.py --growth
 	$(BIN)/python benchmarks/evolution_speed.py
+	$(BIN)/python benchmarks/parameter_search.py
+	$(BIN)/python benchmarks/environment_speed.py
+	$(BIN)/python benchmarks/dqn_speed.py
+	$(BIN)/python benchmarks/database_speed.py
+	$(BIN)/python benchmarks/drift_detection.py --quick
+	$(BIN)/python benchmarks/online_learner_speed.py
 
 lint: $(VENV)/.lint  ## format, lint, types, layers
 	$(BIN)/ruff format --check .

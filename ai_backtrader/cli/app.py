@@ -12,33 +12,30 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from ai_backtrader.cli.advisor import advisor_app
+from ai_backtrader.cli.db import db_app
 from ai_backtrader.cli.files import load_data
+from ai_backtrader.cli.inspecting import audit, lookahead
 from ai_backtrader.cli.options import (
     AsJson,
     Cash,
-    Checkpoint,
     Commission,
     DataFile,
-    DataFiles,
     Funding,
-    Jobs,
     LiquidationFee,
     MaintenanceRate,
     MaxLeverage,
-    Params,
     Plot,
     Quiet,
     Repair,
-    Resume,
     RiskBudget,
     Seed,
     Short,
     Slippage,
-    StrategyClass,
-    StrategyFile,
     Symbol,
 )
 from ai_backtrader.cli.output import print_json, progress_bar
+from ai_backtrader.cli.searching import evolve, optimize
 from ai_backtrader.errors import AIBacktraderError
 
 __all__ = ["main"]
@@ -54,7 +51,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 data_app = typer.Typer(help="Look at market data.", no_args_is_help=True)
-app.add_typer(data_app, name="data")
 
 
 @app.command()
@@ -101,134 +97,6 @@ def backtest(
     )  # fmt: skip
 
 
-@app.command()
-def audit(
-    strategy_file: StrategyFile,
-    data: DataFiles,
-    strategy: StrategyClass = None,
-    param: Params = None,
-    leverage: Annotated[float, typer.Option(help="As in setcommission(leverage=…).")] = 1.0,
-    repair: Repair = None,
-    cash: Cash = 10_000.0,
-    commission: Commission = None,
-    slippage: Slippage = 0.0,
-    maintenance_rate: MaintenanceRate = 0.005,
-    liquidation_fee: LiquidationFee = 0.005,
-    funding: Funding = None,
-    as_json: AsJson = False,
-    plot: Plot = None,
-    html: Annotated[Path | None, typer.Option(help="Write the report to this HTML file.")] = None,
-    fail_on_findings: Annotated[bool, typer.Option(help="Leave with exit code 3 when something is found.")] = False,
-) -> None:
-    """Say what Backtrader's own broker hides about a strategy of yours: it runs unchanged on both brokers."""
-    from ai_backtrader.audit import audit_strategy, load_strategy, save_audit_page, save_audit_plot
-    from ai_backtrader.cli.audit import audit_table, parse_params
-    from ai_backtrader.market import MaintenanceTiers
-
-    params = parse_params(param or [])
-    chosen = load_strategy(strategy_file, strategy)
-    report = audit_strategy(
-        chosen, [load_data(path, None, repair) for path in data],
-        leverage=leverage, cash=cash, commission=0.0005 if commission is None else commission, slippage=slippage,
-        tiers=MaintenanceTiers.flat(maintenance_rate), liquidation_fee=liquidation_fee, funding=funding, params=params,
-    )  # fmt: skip
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        Console().print(audit_table(report))
-    for path, save, word in ((plot, save_audit_plot, "Picture"), (html, save_audit_page, "Page")):
-        if path is not None:
-            save(report, path)
-            if not as_json:
-                Console().print(f"{word}: {path}", highlight=False)
-    if fail_on_findings and not report.clean:
-        raise typer.Exit(3)
-
-
-@app.command()
-def lookahead(
-    strategy_file: StrategyFile,
-    data: DataFiles,
-    strategy: StrategyClass = None,
-    param: Params = None,
-    repair: Repair = None,
-    as_json: AsJson = False,
-    fail_on_findings: Annotated[
-        bool, typer.Option(help="Leave with exit code 3 unless the strategy is clean.")
-    ] = False,
-) -> None:
-    """Say whether a strategy of yours knows the future, and at which order that shows first."""
-    from ai_backtrader.audit import check_lookahead, load_strategy
-    from ai_backtrader.cli.audit import parse_params
-    from ai_backtrader.cli.lookahead import lookahead_table
-
-    params = parse_params(param or [])
-    chosen = load_strategy(strategy_file, strategy)
-    report = check_lookahead(chosen, [load_data(path, None, repair) for path in data], **params)
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        Console().print(lookahead_table(report), highlight=False)
-    if fail_on_findings and not report.clean:
-        raise typer.Exit(3)
-
-
-@app.command()
-def evolve(
-    data: DataFile,
-    generations: Annotated[int, typer.Option(help="Generations to breed.")] = 20,
-    population: Annotated[int, typer.Option(help="Strategies alive.")] = 50,
-    champions: Annotated[int, typer.Option(help="Most champions to select and examine.")] = 5,
-    symbol: Symbol = None,
-    repair: Repair = None,
-    cash: Cash = 10_000.0,
-    commission: Commission = None,
-    slippage: Slippage = 0.0,
-    max_leverage: MaxLeverage = 1.0,
-    maintenance_rate: MaintenanceRate = 0.005,
-    liquidation_fee: LiquidationFee = 0.0,
-    funding: Funding = None,
-    min_trades: Annotated[int, typer.Option(help="Fewer trades in the search are discounted.")] = 30,
-    worst_regime: Annotated[bool, typer.Option(help="Judge by the worst of bull, sideways and bear markets.")] = False,
-    seed: Seed = 0,
-    jobs: Jobs = 1,
-    checkpoint: Checkpoint = None,
-    resume: Resume = False,
-    export: Annotated[Path | None, typer.Option(help="Write the best as a plain Backtrader file.")] = None,
-    as_json: AsJson = False,
-    plot: Plot = None,
-    quiet: Quiet = False,
-) -> None:
-    """Search strategies, select them on bars the search has not seen, examine them once on sealed ones."""
-    from ai_backtrader.cli.evolve import Interrupted, export_best, run_evolve
-    from ai_backtrader.market import MaintenanceTiers
-    from ai_backtrader.reports.evolution import evolution_table, save_evolution_plot
-    from ai_backtrader.strategy_evolver import Fitness
-
-    broker = {
-        "cash": cash, "commission": 0.0005 if commission is None else commission, "slippage": slippage,
-        "tiers": MaintenanceTiers.flat(maintenance_rate), "liquidation_fee": liquidation_fee, "funding": funding,
-    }  # fmt: skip
-    try:
-        result = run_evolve(
-            load_data(data, symbol, repair), broker=broker, n_generations=generations, population=population,
-            champions=champions, max_leverage=max_leverage, seed=seed, jobs=jobs, checkpoint=checkpoint, resume=resume,
-            fitness=Fitness(min_trades=min_trades, worst_regime=worst_regime), show=not (quiet or as_json),
-        )  # fmt: skip
-    except Interrupted as stopped:
-        Console(stderr=True).print(str(stopped), highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(130) from None
-    if as_json:
-        print_json(result.to_dict())
-    else:
-        Console().print(evolution_table(result))
-    for path, save, word in ((plot, save_evolution_plot, "Picture"), (export, export_best, "Strategy")):
-        if path is not None:
-            save(result, path)
-            if not as_json:
-                Console().print(f"{word}: {path}", highlight=False)
-
-
 @data_app.command("check")
 def check_data(data: DataFile, symbol: Symbol = None, repair: Repair = None, as_json: AsJson = False) -> None:
     """Say whether a file can be traded, and what is odd about it."""
@@ -237,6 +105,12 @@ def check_data(data: DataFile, symbol: Symbol = None, repair: Repair = None, as_
         print_json(report.to_dict())
     else:
         Console().print(str(report), highlight=False, markup=False)
+
+
+for command in (audit, lookahead, evolve, optimize):
+    app.command()(command)
+for name, group in (("data", data_app), ("db", db_app), ("advisor", advisor_app)):
+    app.add_typer(group, name=name)
 
 
 def main() -> None:

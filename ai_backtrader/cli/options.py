@@ -14,6 +14,7 @@ __all__ = [
     "Commission",
     "DataFile",
     "DataFiles",
+    "Database",
     "Funding",
     "Jobs",
     "LiquidationFee",
@@ -56,3 +57,4 @@ Params = Annotated[list[str] | None, typer.Option(help="Parameter of the strateg
 Jobs = Annotated[int, typer.Option(help="Threads; the outcome is the same.")]
 Checkpoint = Annotated[Path | None, typer.Option(help="Keep the search in this file as it goes.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")]
+Database = Annotated[Path | None, typer.Option(help="Learning database to keep and count everything in.")]

@@ -18,10 +18,6 @@ from ai_backtrader.orchestrator import Abstention, Advice, Context, Decision
 from ai_backtrader.values import Action
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "llm: asks a real model, run by `make test-llm`")
-
-
 @dataclasses.dataclass(frozen=True)
 class Request:
     """What a client sent."""
