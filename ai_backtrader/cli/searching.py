@@ -76,8 +76,8 @@ def evolve(
             result = run_evolve(
                 load_data(data, symbol, repair), broker=broker, n_generations=generations, population=population,
                 champions=champions, max_leverage=max_leverage, seed=seed, jobs=jobs, checkpoint=checkpoint,
-                resume=resume, fitness=Fitness(min_trades=min_trades, worst_regime=worst_regime), show=not (quiet or as_json),
-                ledger=kept, journal=kept,
+                resume=resume, fitness=Fitness(min_trades=min_trades, worst_regime=worst_regime),
+                show=not (quiet or as_json), ledger=kept, journal=kept,
             )  # fmt: skip
     except Interrupted as stopped:
         Console(stderr=True).print(str(stopped), highlight=False, markup=False, soft_wrap=True)
