@@ -17,6 +17,7 @@ PAGES = (
     "docs/crashes.md",
     "docs/database.md",
     "docs/evolution.md",
+    "docs/funds.md",
     "docs/lookahead.md",
     "docs/optimization.md",
     "docs/online_learner.md",
