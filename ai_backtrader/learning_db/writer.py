@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from ai_backtrader.learning_db.errors import LearningDatabaseError
 from ai_backtrader.learning_db.retention import prune_experiences
+from ai_backtrader.learning_db.rows import Held, written
 from ai_backtrader.learning_db.store import Store
 from ai_backtrader.learning_db.tables import TABLES, Value
 
@@ -63,6 +64,7 @@ class Writer:
         self._forget()
 
     def _forget(self) -> None:
+        self._held: list[tuple[str, tuple[Held, ...], str]] = []
         self._pending: dict[str, dict[Value, tuple[Value, ...]]] = {}
         self._rows = self._bytes = 0
         self._since = self._not_before = 0.0
@@ -73,32 +75,25 @@ class Writer:
             self._forget()
             self.failures = self.lost = 0
 
+    def hold(self, table: str, content: tuple[Held, ...], run_id: str) -> None:
+        """Take what becomes a row with a key of its own when it is written."""
+        self.renew()
+        with self._store.lock:
+            self._held.append((table, content, run_id))
+            self._count(0)
+
     def add(self, table: str, row: tuple[Value, ...], *, name: Value = None) -> None:
         """Take a row; ``name`` is that of which the last row stands, None where every row has its own key."""
         self.renew()
         with self._store.lock:
-            pending = self._pending.setdefault(table, {})
-            key = row[-2] if name is None else name
-            size = _size(row)
-            if key in pending:
-                pending[key] = row
-                return
-            now = time.monotonic()
-            if not self._rows:
-                self._since = now
-            pending[key] = row
-            self._rows += 1
-            self._bytes += size
-            full = self._rows >= _BATCH_ROWS or self._bytes >= _BATCH_BYTES or now - self._since >= _BATCH_SECONDS
-            if full and now >= self._not_before:
-                self.flush()
-            if self._rows > _MOST_ROWS or self._bytes > _MOST_BYTES:
-                self._drop_half()
+            if self._put(table, row, row[-2] if name is None else name):
+                self._count(_size(row))
 
     def pending(self, table: str) -> dict[Value, tuple[Value, ...]]:
         """Rows of a table that are not written yet, by name or key."""
         self.renew()
         with self._store.lock:
+            self._settle()
             return dict(self._pending.get(table, {}))
 
     def flush(self) -> bool:
@@ -135,7 +130,35 @@ class Writer:
             self._forget()
             self._store.close()
 
+    def _put(self, table: str, row: tuple[Value, ...], name: Value) -> bool:
+        # True for one more; False where the name had a row.
+        pending = self._pending.setdefault(table, {})
+        before = len(pending)
+        pending[name] = row
+        return len(pending) > before
+
+    def _count(self, size: int) -> None:
+        now = time.monotonic()
+        if not self._rows:
+            self._since = now
+        self._rows += 1
+        self._bytes += size
+        full = self._rows >= _BATCH_ROWS or self._bytes >= _BATCH_BYTES or now - self._since >= _BATCH_SECONDS
+        if full and now >= self._not_before:
+            self.flush()
+        if self._rows > _MOST_ROWS or self._bytes > _MOST_BYTES:
+            self._drop_half()
+
+    def _settle(self) -> None:
+        # In one go, which costs a quarter of making each row between two bars.
+        for name, content, run_id in self._held:
+            row = TABLES[name].row(written(content), (run_id,))
+            if not self._put(name, row, row[-2]):
+                self._rows -= 1
+        self._held.clear()
+
     def _write(self) -> bool:
+        self._settle()
         with self._store.transaction() as connection:
             for table, rows in self._pending.items():
                 connection.execute(TABLES[table].select(order="id DESC LIMIT 1")).fetchone()
@@ -145,6 +168,7 @@ class Writer:
         return True
 
     def _drop_half(self) -> None:
+        self._settle()
         # The oldest go: a run that outlives a full disk keeps what it learned last.
         for pending in self._pending.values():
             for key in list(islice(pending, (len(pending) + 1) // 2)):

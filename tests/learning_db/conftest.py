@@ -1,9 +1,14 @@
-"""What the tests of the learning database share: events by kind and number, and a path in a folder of its own."""
+"""What the tests of the learning database share: events by kind and number, a path in a folder of its own, children."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +87,59 @@ def make_batch() -> Callable[..., ExperiencesGathered]:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "ai_learning.db"
+
+
+class Children:
+    """Processes that do one of the actions of ``children.py`` and say words."""
+
+    def __init__(self) -> None:
+        script = Path(__file__).with_name("children.py")
+        self.server = subprocess.Popen(
+            [sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        self._said: dict[str, list[str]] = {}
+
+    def start(self, action: str, path: Path, *arguments: object) -> str:
+        self._send(action, str(path), *arguments)
+        return self._until("started").split()[1]
+
+    def first_words(self, child: str) -> str:
+        while not self._said.get(child):
+            self._read()
+        return self._said[child][0]
+
+    def end(self, child: str) -> tuple[int, list[str]]:
+        """Its exit status and all it said."""
+        self._send("wait", int(child))
+        return int(self._until(f"ended {child}").split()[2]), self._said.pop(child, [])
+
+    def kill(self, child: str) -> list[str]:
+        os.kill(int(child), signal.SIGKILL)
+        status, said = self.end(child)
+        assert status == -signal.SIGKILL
+        return said
+
+    def _send(self, *command: object) -> None:
+        assert self.server.stdin is not None
+        self.server.stdin.write(json.dumps(command) + "\n")
+
+    def _until(self, beginning: str) -> str:
+        while not (line := self._read()).startswith(beginning):
+            pass
+        return line
+
+    def _read(self) -> str:
+        assert self.server.stdout is not None
+        line = self.server.stdout.readline()
+        assert line, "the server of children ended"
+        who, _, words = line.strip().partition(" ")
+        if who.isdigit():
+            self._said.setdefault(who, []).append(words)
+        return line
+
+
+@pytest.fixture(scope="session")
+def children() -> Iterator[Children]:
+    found = Children()
+    yield found
+    found.server.communicate(timeout=30)

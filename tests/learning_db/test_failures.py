@@ -195,7 +195,7 @@ import datetime as dt
 path = sys.argv[1] + "/ai_learning.db"
 acknowledged = 0
 with LearningDatabase(path) as database:
-    for number in range(16_000):
+    for number in range(8_000):
         database.record(RegimeChanged(
             symbol="BTC" * 20, at=dt.datetime(2020, 1, 1) + dt.timedelta(hours=number), before=None,
             after=Regime.BULL, high_volatility=False))

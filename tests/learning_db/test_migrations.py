@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -96,36 +93,12 @@ def test_a_step_that_fails_leaves_the_file_as_it_was(path: Path, make_event: Mak
         assert database.verify().ok
 
 
-MIGRATE = """
-import sqlite3, sys, time
-from pathlib import Path
-from ai_backtrader.learning_db.migrations import MIGRATIONS, migrate
-
-def slowly(connection):
-    connection.execute("ALTER TABLE trades ADD COLUMN note TEXT NOT NULL DEFAULT ''")
-    for number in range(40):
-        connection.execute("UPDATE trades SET note = ? || id", (str(number),))
-    connection.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT)")
-
-path = Path(sys.argv[1])
-connection = sqlite3.connect(path, isolation_level=None)
-print("begin", flush=True)
-migrate(connection, path, (*MIGRATIONS, slowly))
-print("end", flush=True)
-time.sleep(10)
-"""
-
-
-def kill_migration(path: Path, make_event: Make, after: float) -> int:
+def kill_migration(children: Any, path: Path, make_event: Make, after: float) -> int:
     fill(path, make_event)
-    child = subprocess.Popen([sys.executable, "-c", MIGRATE, str(path)], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    assert child.stdout.readline() == "begin\n"
+    child = children.start("migrate", path)
+    assert children.first_words(child) == "begin"
     time.sleep(after)
-    child.kill()
-    child.wait()
-    child.stdout.close()
-    assert child.returncode == -signal.SIGKILL
+    children.kill(child)
     found = state(path)
     assert found in {(1, False, False, 20), (2, True, True, 20)}
     raw = sqlite3.connect(path)
@@ -143,12 +116,12 @@ def kill_migration(path: Path, make_event: Make, after: float) -> int:
     return found[0]
 
 
-def test_killed_migrations_reopen_as_old_or_new(path: Path, make_event: Make) -> None:
+def test_killed_migrations_reopen_as_old_or_new(children: Any, path: Path, make_event: Make) -> None:
     moments = np.random.default_rng(os.getpid()).uniform(0.0, 0.03, 2)
-    assert {kill_migration(path, make_event, moment) for moment in moments} <= {1, 2}
+    assert {kill_migration(children, path, make_event, moment) for moment in moments} <= {1, 2}
 
 
 @pytest.mark.slow
-def test_a_hundred_killed_migrations_reopen_as_old_or_new(path: Path, make_event: Make) -> None:
+def test_a_hundred_killed_migrations_reopen_as_old_or_new(children: Any, path: Path, make_event: Make) -> None:
     moments = np.random.default_rng(os.getpid()).uniform(0.0, 0.04, 100)
-    assert {kill_migration(path, make_event, moment) for moment in moments} == {1, 2}
+    assert {kill_migration(children, path, make_event, moment) for moment in moments} == {1, 2}

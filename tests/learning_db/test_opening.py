@@ -20,6 +20,11 @@ from ai_backtrader.learning_db.migrations import MIGRATIONS
 Make = Callable[[str, int], Any]
 
 
+def test_who_writes_opens_neither_numba_nor_pandas() -> None:
+    code = "import sys, ai_backtrader.learning_db; sys.exit(bool({'numba', 'pandas', 'pyarrow'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def fill(path: Path, make_event: Make, n: int = 50) -> None:
     with LearningDatabase(path, strict=True) as database:
         for number in range(n):
