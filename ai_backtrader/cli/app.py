@@ -20,6 +20,7 @@ from ai_backtrader.cli.options import (
     AsJson,
     Cash,
     Commission,
+    Database,
     DataFile,
     Funding,
     LiquidationFee,
@@ -57,13 +58,23 @@ data_app = typer.Typer(help="Look at market data.", no_args_is_help=True)
 def demo(
     data: Annotated[Path | None, typer.Option(help="File of bars; left out: the sample that ships with us.")] = None,
     seed: Seed = 0,
+    database: Database = None,
     as_json: AsJson = False,
     plot: Plot = None,
     quiet: Quiet = False,
 ) -> None:
     """Trade real data with AIStrategy: EUR/USD, hourly, 2017, or a file of your own."""
     commission = SAMPLE_COMMISSION if data is None else None
-    _trade(data, None, None, {"commission": commission, "seed": seed}, as_json=as_json, plot=plot, quiet=quiet)
+    _trade(
+        data,
+        None,
+        None,
+        {"commission": commission, "seed": seed},
+        database=database,
+        as_json=as_json,
+        plot=plot,
+        quiet=quiet,
+    )
 
 
 @app.command()
@@ -81,6 +92,7 @@ def backtest(
     funding: Funding = None,
     short: Short = True,
     seed: Seed = 0,
+    database: Database = None,
     as_json: AsJson = False,
     plot: Plot = None,
     quiet: Quiet = False,
@@ -93,7 +105,7 @@ def backtest(
             "risk_budget": risk_budget, "maintenance_rate": maintenance_rate, "liquidation_fee": liquidation_fee,
             "funding": funding, "allow_short": short, "seed": seed,
         },
-        as_json=as_json, plot=plot, quiet=quiet,
+        database=database, as_json=as_json, plot=plot, quiet=quiet,
     )  # fmt: skip
 
 
@@ -128,6 +140,7 @@ def _trade(
     repair: str | None,
     options: dict[str, Any],
     *,
+    database: Path | None,
     as_json: bool,
     plot: Path | None,
     quiet: bool,
@@ -139,7 +152,7 @@ def _trade(
     settings = BacktestSettings(**{name: value for name, value in options.items() if value is not None})
     data = load_data(path, symbol, repair)
     with progress_bar(f"Trading {data.symbol}", len(data), show=not (quiet or as_json)) as advance:
-        result = run_backtest(data, settings, on_progress=advance)
+        result = run_backtest(data, settings, database=database, on_progress=advance)
     if as_json:
         print_json(to_json(result))
     else:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import backtrader as bt
@@ -15,6 +17,8 @@ from ai_backtrader.brokers import LeverageBroker
 from ai_backtrader.checks import Faults
 from ai_backtrader.cli.progress import Progress
 from ai_backtrader.datafeeds import PerpetualData
+from ai_backtrader.engine import Engine, EngineSettings
+from ai_backtrader.leverage import LeverageSettings
 from ai_backtrader.market import MaintenanceTiers, MarketData
 from ai_backtrader.strategies import AIStrategy
 
@@ -69,7 +73,11 @@ class BacktestSettings:
 
 
 def run_backtest(
-    data: MarketData, settings: BacktestSettings, *, on_progress: Callable[[int], None] | None = None
+    data: MarketData,
+    settings: BacktestSettings,
+    *,
+    database: Path | None = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Trade ``data`` with AIStrategy and give what the analyzers saw.
 
@@ -79,6 +87,8 @@ def run_backtest(
         Market data.
     settings
         Costs, limits, seed.
+    database
+        Learning database in which the run, its trades and its regimes are kept; None keeps nothing.
     on_progress
         Called with the number of bars done, now and then; None for silence.
 
@@ -88,6 +98,12 @@ def run_backtest(
         ``run`` (settings, data and versions, so that the run can be repeated), ``strategy`` (the strategy instance)
         and the analyzers ``performance``, ``liquidations``, ``decisions``.
     """
+    card = _run_card(data, settings)
+    limits = LeverageSettings(risk_budget=settings.risk_budget, max_leverage=settings.max_leverage)
+    engine = Engine(EngineSettings(seed=settings.seed, database=database, leverage=limits))
+    if engine.database is not None:
+        bars = {data.symbol: data.fingerprint}
+        engine.database.start_run("backtest", settings=card["settings"], seed=settings.seed, data=bars)
     cerebro = bt.Cerebro(stdstats=False)
     cerebro.broker = LeverageBroker(
         max_leverage=settings.max_leverage,
@@ -101,9 +117,7 @@ def run_backtest(
     cerebro.adddata(PerpetualData(dataname=data))
     cerebro.addstrategy(
         AIStrategy,
-        seed=settings.seed,
-        risk_budget=settings.risk_budget,
-        max_leverage=settings.max_leverage,
+        engine=engine,
         allow_short=settings.allow_short,
         slippage=settings.slippage,
     )
@@ -113,12 +127,23 @@ def run_backtest(
         cerebro.addanalyzer(Progress, callback=on_progress)
     strategy = cerebro.run()[0]
     found = strategy.analyzers
+    if engine.database is not None:
+        engine.database.finish_run(figures=_numbers(found.performance.get_analysis()))
+    engine.close()
     return {
-        "run": _run_card(data, settings),
+        "run": card,
         "strategy": strategy,
         "performance": found.performance,
         "liquidations": found.liquidations,
         "decisions": found.decisions,
+    }
+
+
+def _numbers(analysis: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: float(value)
+        for name, value in analysis.items()
+        if isinstance(value, int | float) and math.isfinite(value)
     }
 
 

@@ -79,9 +79,9 @@ def verdict(performance: Mapping[str, Any]) -> str:
 
 
 def withheld(paper: Mapping[str, Any]) -> str:
-    """What became of the trades that sizing withheld, in plain words."""
+    """What became of the trades that sizing or health withheld, in plain words."""
     return (
-        f"From {paper['first']:%Y-%m-%d} on, sizing withheld {paper['trades']:,} trades, because those before showed no"
+        f"From {paper['first']:%Y-%m-%d} on, {paper['trades']:,} trades were withheld, because those before showed no"
         f" edge; followed on paper, {percent(paper['win_rate'], signed=False)} of them won."
     )
 
