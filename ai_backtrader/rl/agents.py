@@ -154,6 +154,11 @@ class DQNAgent:
         load_weights(self.dqn, path, feature_version=self.state_type.version)
         self._loaded = True
 
+    def take_weights(self, weights: Floats) -> None:
+        """Take weights of shape (n_parameters,), as a training found them, to act by or to train on."""
+        self.dqn.set_weights(weights)
+        self._loaded = True
+
     def _chosen(self, state: State | LeverageState | Floats, training: bool) -> int:
         # An agent that does not know the prices, their volatility or its own position does not act.
         if isinstance(state, State | LeverageState) and not state.ready:
