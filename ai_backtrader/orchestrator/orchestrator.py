@@ -232,10 +232,19 @@ class Orchestrator:
             sizing=sizing,
         )
 
-    def quiet_bars(self, features: MarketFeatures, regimes: Regimes) -> NDArray[np.bool_] | None:
+    def quiet_bars(
+        self, features: MarketFeatures, regimes: Regimes, *, symbol: str | None = None
+    ) -> NDArray[np.bool_] | None:
         """Bars at which the market's votes alone end in HOLD, whatever the account, computed at once.
 
         A strategy need not ask on them (1e-9 within the threshold, and where the regime changes, it is asked).
+
+        Parameters
+        ----------
+        features, regimes
+            Of all bars of a market.
+        symbol
+            Its name, for sources that know its bars (``pulls``).
 
         Returns
         -------
@@ -246,17 +255,29 @@ class Orchestrator:
         if type(sources.technical) is not TechnicalSource or not weights.get("technical"):
             return None
         asked = {name: port for name, port in sources._asdict().items() if _is_asked(port) and weights.get(name)}
-        if asked.keys() - {"technical", "online"}:
+        if asked.keys() - {"technical", "evolved", "online"}:
             return None
-        factor = 1.0
-        if "online" in asked:
-            lift = getattr(asked["online"], "lift", None)
-            if lift is None:
+        pulls = {"technical": technical_pulls(features, regimes)}
+        if "evolved" in asked:
+            known = getattr(asked["evolved"], "pulls", None)
+            given = None if known is None or symbol is None else known(symbol, regimes)
+            if given is None:
                 return None
-            factor = lifted(lift, weights["online"], weights["technical"])
-        pulls = technical_pulls(features, regimes)
-        with np.errstate(invalid="ignore"):
-            quiet = np.abs(pulls) * factor < self.settings.hold_threshold - 1e-8
+            pulls["evolved"] = given
+        voters = np.zeros(len(features))
+        score = np.zeros(len(features))
+        for name, pull in pulls.items():
+            voting = ~np.isnan(pull)
+            voters += np.where(voting, weights[name], 0.0)
+            score += np.where(voting, weights[name] * pull, 0.0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            size = np.abs(score / voters)
+            if "online" in asked:
+                lift = getattr(asked["online"], "lift", None)
+                if lift is None:
+                    return None
+                size *= lifted(lift, weights["online"], voters)
+            quiet = size < self.settings.hold_threshold - 1e-8
         quiet[1:] &= regimes.labels[1:] == regimes.labels[:-1]
         quiet[: features.ready_from + 1] = False
         return quiet

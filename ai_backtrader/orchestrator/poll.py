@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ai_backtrader.orchestrator.combine import adjusted_vote, breakdown, is_veto, limited_pull, pull_of, score_of
 from ai_backtrader.orchestrator.ports import AdvicePort, OnlinePort, VotePort
 from ai_backtrader.orchestrator.settings import OrchestratorSettings
@@ -22,6 +25,7 @@ _ROUNDING = 1e-12  # opposite contributions cancel to this, so a smaller score h
 
 Report = Callable[[str, Exception], None]
 T = TypeVar("T")
+Weights = TypeVar("Weights", float, NDArray[np.float64])
 
 
 class Sources(NamedTuple):
@@ -58,9 +62,9 @@ def is_quiet(score: float, online: OnlinePort, weight: float, voters: float, hol
     return lift is not None and abs(score) * lifted(lift, weight, voters) < hold_threshold - 1e-9
 
 
-def lifted(lift: float, weight: float, voters: float) -> float:
-    """Largest factor on the score that an online source of this lift and weight comes to."""
-    return 1.0 + weight / (weight + voters) * (lift - 1.0) if weight + voters > 0.0 else 1.0
+def lifted(lift: float, weight: float, voters: Weights) -> Weights:
+    """Largest factor on the score that an online source of this lift and weight (above 0) comes to."""
+    return 1.0 + weight / (weight + voters) * (lift - 1.0)
 
 
 def poll(
