@@ -7,13 +7,16 @@ from ai_backtrader.strategies.hosting import Member
 from ai_backtrader.strategies.optimized import backtest_strategy, optimize
 from ai_backtrader.strategies.portfolio import PortfolioStrategy
 from ai_backtrader.strategies.proofs import prove, prove_champions
+from ai_backtrader.strategies.rl_strategy import LeverageRLStrategy, RLStrategy
 from ai_backtrader.strategies.running import run_in_cerebro
 
 __all__ = [
     "AIStrategy",
     "EvolvedStrategy",
+    "LeverageRLStrategy",
     "Member",
     "PortfolioStrategy",
+    "RLStrategy",
     "backtest_strategy",
     "compile_strategy",
     "export_source",

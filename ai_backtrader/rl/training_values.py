@@ -251,21 +251,28 @@ class TrainingResult:
             f"{growths.size} seeds grew by {_percent(growths.mean())} ± {_percent(_spread(growths))} (ln) on the "
             f"test bars."
         ]
+        if growths.size < _FEW_SEEDS:
+            words.append(f"Fewer than {_FEW_SEEDS} seeds: the spread says little.")
+        if self.opening is not None and self.opening > 1:
+            words.append(f"The test bars were opened {self.opening} times: they are not sealed any more.")
         won = [name for name in self.baselines if self.beats(name)]
         lost = [name for name in self.baselines if name not in won]
         if won:
             words.append(f"Beats {', '.join(map(_words, won))}.")
         if lost:
             words.append(f"Does not beat {', '.join(map(_words, lost))}.")
-        luck = self.best.luck
+        chosen = self.best
+        if chosen.validation.turnover == 0.0:
+            words.append(
+                "The chosen policy stays out of the market: none stood above nothing on the validation bars by the "
+                "caution asked for (caution=0 takes the best of them all the same)."
+            )
+            return " ".join(words)
+        luck = chosen.luck
         words.append(
             f"Of the chosen seed's own actions at shuffled times, {luck:.0%} did as well"
             + (": its timing is not told from luck." if luck > 0.05 else ".")
         )
-        if growths.size < _FEW_SEEDS:
-            words.append(f"Fewer than {_FEW_SEEDS} seeds: the spread says little.")
-        if self.opening is not None and self.opening > 1:
-            words.append(f"The test bars were opened {self.opening} times: they are not sealed any more.")
         return " ".join(words)
 
     def make_agent(self) -> RLAgent | LeverageRLAgent:
