@@ -117,12 +117,12 @@ class LearningDatabase(Readers, Upkeep):
             for content in pack(event):
                 self._writer.add(EXPERIENCES.name, EXPERIENCES.row(content, (self.run_id,)))
             return
-        name, held = hold(event)
-        if not TABLES[name].unique:
-            self._writer.hold(name, held, self.run_id)
+        held = hold(event)
+        if not TABLES[held[0].table].unique:
+            self._writer.hold(held, self.run_id)
             return
-        row = TABLES[name].row(written(held), (self.run_id,))
-        self._writer.add(name, row, name=row[0])  # read back by name, so made at once
+        name, content = written(held)  # read back by its key, so made at once
+        self._writer.add(name, TABLES[name].row(content, (self.run_id,)), name=content[0])
 
     def flush(self) -> bool:
         """Write what was recorded; True when all of it is on the disk, False when the file could not take it."""

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from pathlib import PurePath
-from typing import Any, SupportsFloat, SupportsInt
+from typing import Any, NamedTuple, SupportsFloat, SupportsInt
 
 import numpy as np
 
@@ -25,8 +25,6 @@ from ai_backtrader.values import Direction, FrozenMapping, Regime
 __all__ = ["Held", "decode", "encode", "flag", "hold", "json_text", "real", "text", "timestamp", "whole", "written"]
 
 _WORD = 2**63
-
-Held = Value | FrozenMapping[str, Any]  # a mapping whose JSON text is made when the row is written
 
 
 def text(name: str, value: object) -> str:
@@ -120,7 +118,7 @@ _PLAIN = frozenset({float, int, str, bool, type(None)})
 _TEXT = frozenset({str})
 
 
-def _mapping(_: str, value: Mapping[str, Any]) -> Held:
+def _mapping(_: str, value: Mapping[str, Any]) -> object:
     # Frozen, of frozen values: its text can wait. Anything else is written down, or refused, at once.
     if type(value) is FrozenMapping:
         plain: FrozenMapping[str, Any] = value
@@ -129,7 +127,20 @@ def _mapping(_: str, value: Mapping[str, Any]) -> Held:
     return json_text(value)
 
 
-_Cast = Callable[[str, Any], Held]
+def _mapping_text(_: str, value: object) -> str:
+    return value if isinstance(value, str) else json_text(value)
+
+
+def _moment(name: str, value: dt.datetime) -> object:
+    # Of another zone at the calendar's ends there is no UTC: that shows at once.
+    return value if value.tzinfo is None else timestamp(name, value)
+
+
+def _moment_text(name: str, value: object) -> str | None:
+    return value if isinstance(value, str) else timestamp(name, value)  # type: ignore[arg-type]  # _moment's
+
+
+_Cast = Callable[[str, Any], Any]
 
 # Per table: its event, and per column the cast, in the order of the table's content.
 _CASTS: dict[str, tuple[type[Any], dict[str, _Cast]]] = {
@@ -166,38 +177,82 @@ _CASTS: dict[str, tuple[type[Any], dict[str, _Cast]]] = {
         {"symbol": text, "at": timestamp, "before": label, "after": text, "high_volatility": flag},
     ),
 }  # fmt: skip
-_HOLD: dict[type[Any], tuple[str, Callable[[Any], tuple[Any, ...]], tuple[str, ...], tuple[_Cast, ...]]] = {
-    kind: (table, attrgetter(*casts), tuple(casts), tuple(casts.values())) for table, (kind, casts) in _CASTS.items()
+_FIELDS = {kind: attrgetter(*casts) for kind, casts in _CASTS.values()}
+_TABLE_OF = {kind: table for table, (kind, _) in _CASTS.items()}
+
+# Per cast and type of the value: what must be seen at once, and what can wait because the type says that it will hold.
+# A value of another type is cast at once.
+_STEPS: dict[tuple[_Cast, type[Any]], tuple[_Cast | None, _Cast | None]] = {
+    (real, float): (None, real),
+    (text, Direction): (None, text),
+    (text, Regime): (None, text),
+    (label, Regime): (None, text),
+    (label, type(None)): (None, None),
+    (timestamp, type(None)): (None, None),
+    (timestamp, dt.datetime): (_moment, _moment_text),
+    (flag, bool): (None, flag),
+    (maybe_flag, type(None)): (None, None),
+    (maybe_flag, bool): (None, flag),
+    (_mapping, FrozenMapping): (_mapping, _mapping_text),
 }
 
 
-def hold(event: Event) -> tuple[str, tuple[Held, ...]]:
-    """Table and content of an event (all but experiences, see :mod:`~ai_backtrader.learning_db.chunks`), checked.
+class Plan(NamedTuple):
+    """How an event with fields of certain types becomes a row's content: place, name and cast of some columns."""
 
-    Between two bars nothing is warm in the processor's caches, and JSON and digests take four times as long as in one
-    go: :func:`written` makes those when the rows are.
+    table: str
+    at_once: tuple[tuple[int, str, _Cast], ...]
+    later: tuple[tuple[int, str, _Cast], ...]
+
+
+Held = tuple[Plan, list[Any]]
+_PLANS: dict[tuple[type[Any], ...], Plan] = {}  # by the types of event and fields
+
+
+def _plan(types: tuple[type[Any], ...]) -> Plan:
+    table = _TABLE_OF[types[0]]
+    steps: tuple[list[tuple[int, str, _Cast]], ...] = ([], [])
+    for place, ((name, cast), kind) in enumerate(zip(_CASTS[table][1].items(), types[1:], strict=True)):
+        for found, step in zip(steps, _STEPS.get((cast, kind), (cast, None)), strict=True):
+            if step is not None:
+                found.append((place, name, step))
+    return _PLANS.setdefault(types, Plan(table, tuple(steps[0]), tuple(steps[1])))
+
+
+def hold(event: Event) -> Held:
+    """An event's fields (of all but experiences, see :mod:`~ai_backtrader.learning_db.chunks`), checked.
+
+    Between two bars nothing is warm in the processor's caches, and casts, JSON and digests take four times as long as
+    in one go: what can wait is left to :func:`written`.
 
     Raises
     ------
     SettingsError
         If it is no event, or a field cannot be kept.
     """
-    known = _HOLD.get(type(event))
-    if known is None:
+    fields = _FIELDS.get(type(event))
+    if fields is None:
         raise SettingsError("record", [f"expected one of the six events, got {event!r}"])
-    table, fields, names, casts = known
-    return table, tuple([cast(name, value) for cast, name, value in zip(casts, names, fields(event), strict=True)])
+    values = [*fields(event)]
+    types = (type(event), *map(type, values))
+    plan = _PLANS.get(types) or _plan(types)
+    for place, name, cast in plan.at_once:
+        values[place] = cast(name, values[place])
+    return plan, values
 
 
-def written(content: Sequence[Held]) -> tuple[Value, ...]:
-    """A held content as it is written."""
-    return tuple([json_text(value) if isinstance(value, FrozenMapping) else value for value in content])
+def written(held: Held) -> tuple[str, tuple[Value, ...]]:
+    """Table and content of the row of a held event."""
+    plan, values = held
+    content = values.copy()
+    for place, name, cast in plan.later:
+        content[place] = cast(name, content[place])
+    return plan.table, tuple(content)
 
 
 def encode(event: Event) -> tuple[str, tuple[Value, ...]]:
-    """Table and content of an event as they are written: see :func:`hold`."""
-    table, content = hold(event)
-    return table, written(content)
+    """Table and content of an event's row: see :func:`hold`."""
+    return written(hold(event))
 
 
 def decode(table: str, content: Sequence[Value]) -> Any:

@@ -64,7 +64,7 @@ class Writer:
         self._forget()
 
     def _forget(self) -> None:
-        self._held: list[tuple[str, tuple[Held, ...], str]] = []
+        self._held: list[tuple[Held, str]] = []
         self._pending: dict[str, dict[Value, tuple[Value, ...]]] = {}
         self._rows = self._bytes = 0
         self._since = self._not_before = 0.0
@@ -75,11 +75,11 @@ class Writer:
             self._forget()
             self.failures = self.lost = 0
 
-    def hold(self, table: str, content: tuple[Held, ...], run_id: str) -> None:
-        """Take what becomes a row with a key of its own when it is written."""
+    def hold(self, held: Held, run_id: str) -> None:
+        """Take an event that becomes a row with a key of its own when it is written."""
         self.renew()
         with self._store.lock:
-            self._held.append((table, content, run_id))
+            self._held.append((held, run_id))
             self._count(0)
 
     def add(self, table: str, row: tuple[Value, ...], *, name: Value = None) -> None:
@@ -151,8 +151,9 @@ class Writer:
 
     def _settle(self) -> None:
         # In one go, which costs a quarter of making each row between two bars.
-        for name, content, run_id in self._held:
-            row = TABLES[name].row(written(content), (run_id,))
+        for held, run_id in self._held:
+            name, content = written(held)
+            row = TABLES[name].row(content, (run_id,))
             if not self._put(name, row, row[-2]):
                 self._rows -= 1
         self._held.clear()
