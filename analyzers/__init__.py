@@ -6,5 +6,6 @@ from ai_backtrader.analyzers.decisions import Decisions
 from ai_backtrader.analyzers.evidence import Evidence
 from ai_backtrader.analyzers.liquidations import Liquidations
 from ai_backtrader.analyzers.performance import Performance
+from ai_backtrader.analyzers.timeline import Timeline
 
-__all__ = ["Allocations", "Comparison", "Decisions", "Evidence", "Liquidations", "Performance", "compare"]
+__all__ = ["Allocations", "Comparison", "Decisions", "Evidence", "Liquidations", "Performance", "Timeline", "compare"]

@@ -24,7 +24,7 @@ from ai_backtrader.reports.figures import (
     withheld,
 )
 
-__all__ = ["result_table", "result_text"]
+__all__ = ["figure_rows", "result_table", "result_text"]
 
 _Row = tuple[str, str, str]
 
@@ -67,12 +67,18 @@ def _figures(performance: Mapping[str, Any], liquidations: Mapping[str, Any] | N
     table.add_column("")
     table.add_column(performance["strategy"], justify="right")
     table.add_column("Buy and hold", justify="right", style="dim")
-    sections = (_account(performance), _ratios(performance), _trades(performance), _costs(performance, liquidations))
-    for section in sections:
+    for section in figure_rows(performance, liquidations):
         for row in section:
             table.add_row(*row)
         table.add_section()
     return table
+
+
+def figure_rows(
+    performance: Mapping[str, Any], liquidations: Mapping[str, Any] | None
+) -> tuple[Iterable[tuple[str, str, str]], ...]:
+    """Label, figure and buy and hold's of the account, the ratios, the trades and the costs, from analyses."""
+    return _account(performance), _ratios(performance), _trades(performance), _costs(performance, liquidations)
 
 
 def _table(title: str, *, collapse_padding: bool = False) -> Table:
