@@ -4,6 +4,7 @@ from ai_backtrader.pipeline.fund import Crew, FundRun, run_fund
 from ai_backtrader.pipeline.life import run_pipeline
 from ai_backtrader.pipeline.members import BuyAndHold, RegimeRules, from_bar
 from ai_backtrader.pipeline.parts import Parts, parts_of
+from ai_backtrader.pipeline.replay import Replay, card_of, replay_run
 from ai_backtrader.pipeline.result import STAGES, PipelineResult, Stage
 from ai_backtrader.pipeline.settings import PROFILES, PipelineSettings, Profile
 
@@ -18,9 +19,12 @@ __all__ = [
     "PipelineSettings",
     "Profile",
     "RegimeRules",
+    "Replay",
     "Stage",
+    "card_of",
     "from_bar",
     "parts_of",
+    "replay_run",
     "run_fund",
     "run_pipeline",
 ]

@@ -8,7 +8,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,10 @@ from ai_backtrader.pipeline.searching import evolve_strategies, optimise_by_regi
 from ai_backtrader.pipeline.settings import PipelineSettings, Profile
 from ai_backtrader.pipeline.trading import allocate, crew_of, engine_of, rehearse, walk
 
-__all__ = ["database_hash", "run_pipeline"]
+__all__ = ["BEFORE", "database_hash", "run_pipeline"]
+
+BEFORE = "before.db"
+"""Name of what the database knew before the run, in the run's folder."""
 
 OnStage = Callable[[str, str, float], None]
 
@@ -38,7 +41,7 @@ def run_pipeline(
     resume: bool = False,
     jobs: int = 1,
     on_stage: OnStage | None = None,
-    source: str | None = None,
+    source: Mapping[str, str | None] | None = None,
     **broker: Any,
 ) -> PipelineResult:
     """Search, train, rehearse and allocate on the first bars; walk the rest once, with all systems adapting.
@@ -68,7 +71,7 @@ def run_pipeline(
     on_stage
         Called with a stage's name, what it does or found, and its progress from 0 to 1.
     source
-        Where the data came from, for the card: a file's path; None for the sample.
+        Where the data came from, for the card: ``path``, ``symbol``, ``repair``; None where no file can tell.
     **broker
         Further fields of :class:`~ai_backtrader.pipeline.PipelineSettings`: ``cash``, ``commission``, …
 
@@ -92,8 +95,8 @@ def run_pipeline(
         faults.add("resume needs the database of the run to resume")
     faults.raise_if_any()
     parts = parts_of(data, settings)
-    with _home(database) as (file, keep):
-        before = _snapshot(file)
+    with _home(database) as (file, scratch):
+        before = _snapshot(file, scratch)
         with LearningDatabase(file) as kept:
             run_id = kept.start_run(
                 "pipeline", settings=settings.to_dict(), seed=seed, data={data.symbol: data.fingerprint}
@@ -101,11 +104,13 @@ def run_pipeline(
             folder = RunFolder(runs_folder(file) / run_id)
             if not resume:
                 _clear(folder)
-            if before is not None and not (folder.path / "before.db").exists():
-                shutil.copyfile(before, folder.path / "before.db")
+            if folder.read("start") is None:
+                if before is not None:
+                    shutil.copyfile(before, folder.path / BEFORE)
+                folder.write("start", {"knew_something": before is not None})
             run = _Run(data, settings, parts, kept, folder, run_id, jobs=jobs, on_stage=on_stage)
             try:
-                result = run.result(source if keep else None)
+                result = run.result(source)
             except KeyboardInterrupt:
                 kept.finish_run(run_id, status="interrupted")
                 raise
@@ -116,8 +121,6 @@ def run_pipeline(
                 if value is not None
             }
             kept.finish_run(run_id, figures=figures)
-        if before is not None:
-            before.unlink()
     return result
 
 
@@ -127,21 +130,17 @@ def database_hash(database: LearningDatabase) -> str:
 
 
 @contextlib.contextmanager
-def _home(database: str | Path | None) -> Iterator[tuple[Path, bool]]:
-    """File of the database; one that lasts as long as the run where nothing is to be kept."""
-    if database is not None:
-        yield Path(database), True
-        return
-    with tempfile.TemporaryDirectory(prefix="ai-backtrader-") as folder:
-        yield Path(folder) / "learning.db", False
+def _home(database: str | Path | None) -> Iterator[tuple[Path, Path]]:
+    """File of the database, and a folder that lasts as long as the run: of the file, too, where nothing is kept."""
+    with tempfile.TemporaryDirectory(prefix="ai-backtrader-") as scratch:
+        yield Path(scratch) / "learning.db" if database is None else Path(database), Path(scratch)
 
 
-def _snapshot(file: Path) -> Path | None:
+def _snapshot(file: Path, scratch: Path) -> Path | None:
     """Copy of what the database knew before the run: a replay must know the same. None where it knew nothing."""
     if not file.exists() or not file.stat().st_size:
         return None
-    copy = file.with_name(f"{file.name}.before")
-    copy.unlink(missing_ok=True)
+    copy = scratch / BEFORE
     with LearningDatabase(copy) as fresh:
         fresh.merge(file)
     return copy
@@ -164,7 +163,7 @@ class _Run:
         self.design = data.head(parts.walk)
         self.stages: dict[str, Stage] = {}
 
-    def result(self, source: str | None) -> PipelineResult:
+    def result(self, source: Mapping[str, str | None] | None) -> PipelineResult:
         """Do what is not done, in order."""
         for name in STAGES:
             self._do(name, getattr(self, f"_{name}"))
@@ -254,7 +253,7 @@ class _Run:
 
     # --------------------------------------------------------------------------------------------------------- card
 
-    def _card(self, source: str | None) -> dict[str, Any]:
+    def _card(self, source: Mapping[str, str | None] | None) -> dict[str, Any]:
         row = self.kept.runs().query("run_id == @self.run_id").iloc[-1]
         walked, rehearsed = self._found("walk"), self._found("rehearse")
         told = json.dumps(self.settings.to_dict(), sort_keys=True)

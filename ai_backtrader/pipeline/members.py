@@ -18,24 +18,23 @@ Rules = Mapping[Regime | None, StrategyChromosome]
 
 
 class BuyAndHold(bt.Strategy):  # type: ignore[misc]  # Backtrader has no types
-    """Buys at the first bar, at 1x, and keeps it: what everything else must beat.
+    """Buys at the first bar, at 1x, and keeps it: what everything else must beat. Capital that comes later is invested.
 
     Params
     ------
     share : float, default 0.99
         Of the account; what is left pays the commission and the gap to the next open.
+    idle : float, default 0.05
+        Share of the account in cash above which it buys more.
     """
 
-    params = (("share", 0.99),)
-
-    def __init__(self) -> None:
-        self._sent = False
+    params = (("share", 0.99), ("idle", 0.05))
 
     def next(self) -> None:
-        """Buy once."""
-        if not self._sent:
-            self._sent = True
-            self.buy(size=self.p.share * self.broker.getvalue() / self.data.close[0])
+        """Invest what lies idle."""
+        value = self.broker.getvalue()
+        if value > 0.0 and self.broker.get_cash() > self.p.idle * value:
+            self.buy(size=self.p.share * value / self.data.close[0] - self.position.size)
 
 
 class RegimeRules(bt.Strategy):  # type: ignore[misc]  # Backtrader has no types
