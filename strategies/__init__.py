@@ -1,5 +1,7 @@
 """Strategies for Backtrader."""
 
+from ai_backtrader.strategies.adaptation import Adaptation, AdaptationRecord
+from ai_backtrader.strategies.adaptation_worth import AdaptationComparison, compare_adaptation
 from ai_backtrader.strategies.ai_strategy import AIStrategy
 from ai_backtrader.strategies.evolved import EvolvedStrategy, compile_strategy
 from ai_backtrader.strategies.export import export_source
@@ -12,12 +14,16 @@ from ai_backtrader.strategies.running import run_in_cerebro
 
 __all__ = [
     "AIStrategy",
+    "Adaptation",
+    "AdaptationComparison",
+    "AdaptationRecord",
     "EvolvedStrategy",
     "LeverageRLStrategy",
     "Member",
     "PortfolioStrategy",
     "RLStrategy",
     "backtest_strategy",
+    "compare_adaptation",
     "compile_strategy",
     "export_source",
     "optimize",

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from ai_backtrader.brokers import LeverageBroker, PaperTrade, TradeRecorder
 from ai_backtrader.datafeeds import FeatureRows, bars_of_feed
 from ai_backtrader.engine import Engine, EngineSettings
+from ai_backtrader.errors import SettingsError
 from ai_backtrader.events import TradeClosed
-from ai_backtrader.market import MarketFeatures, Regimes
+from ai_backtrader.market import MarketData, MarketFeatures, Regimes
 from ai_backtrader.orchestrator import Decision
+from ai_backtrader.strategies.adaptation import Adaptation, AdaptationRecord, Adapter
 from ai_backtrader.strategies.decision_log import DecisionLog
 from ai_backtrader.strategies.rl_actions import AccountFeatures
 from ai_backtrader.values import Action
@@ -33,7 +35,7 @@ class _Book:
     bracket: tuple[Any, ...] = ()
     paper: PaperTrade | None = None
     quiet: NDArray[np.bool_] | None = None
-    asked: tuple[bool, ...] = ()
+    known: tuple[Any, ...] = ()
     learnt: int = 0
 
 
@@ -45,15 +47,17 @@ class AIStrategy(bt.Strategy):
     turns round; the same side again keeps it. Near liquidation the position is reduced as the leverage manager asks.
     Each closed trade is handed back, with the features at its entry, so that the engine learns; trades that sizing
     withheld are followed on paper, so that an edge which comes back is seen. Every data of the Cerebro run is traded,
-    each by itself.
+    each by itself. With ``adaptation`` strategies are searched anew on the bars so far, at drift or on schedule, after
+    the bar's decision: what passes its sealed test votes from the next decision on.
 
     On a ``LeverageBroker`` the leverage manager chooses the leverage of every entry. On another broker it is what the
     commission scheme says: 1, unless set.
 
     Params
     ------
-    engine : Engine or None
-        The systems to trade with; None makes a fresh engine for each run, so that two runs share nothing.
+    engine : Engine, function or None
+        The systems to trade with, or a function that makes them; None makes a fresh engine for each run, so that two
+        runs share nothing.
     settings : EngineSettings or None
         Settings of the fresh engine; the params below override it where they are given.
     seed : int or None
@@ -68,6 +72,8 @@ class AIStrategy(bt.Strategy):
         Slippage per fill to reckon with when sizing, as a fraction of the price.
     strategy_id : str, default "ai"
         Name under which closed trades are recorded.
+    adaptation : Adaptation or None
+        When to search anew, for what, and how long; None never does.
 
     Attributes
     ----------
@@ -77,6 +83,8 @@ class AIStrategy(bt.Strategy):
         One a round trip that was really traded.
     paper_trades : list of TradeClosed
         One a round trip that sizing withheld.
+    adaptations : list of AdaptationRecord
+        One a search.
     """
 
     params = (
@@ -88,10 +96,12 @@ class AIStrategy(bt.Strategy):
         ("allow_short", True),
         ("slippage", 0.0),
         ("strategy_id", "ai"),
+        ("adaptation", None),
     )
 
     def __init__(self) -> None:
-        self.engine: Engine = self.p.engine if self.p.engine is not None else Engine(self._settings())
+        given = self.p.engine() if callable(self.p.engine) else self.p.engine
+        self.engine: Engine = Engine(self._settings()) if given is None else given
         self.decisions = DecisionLog(self._look_up)
         self.closed_trades: list[TradeClosed] = []
         self.paper_trades: list[TradeClosed] = []
@@ -103,6 +113,9 @@ class AIStrategy(bt.Strategy):
         self._levered = isinstance(self.broker, LeverageBroker)
         self._peak = -math.inf
         self._equity_at_start = self.broker.getvalue()
+        self._adapter = None if self.p.adaptation is None else Adapter(self.p.adaptation, self.engine)
+        self.adaptations: list[AdaptationRecord] = [] if self._adapter is None else self._adapter.records
+        self._check_adaptation()
 
     def _settings(self) -> EngineSettings:
         settings = EngineSettings() if self.p.settings is None else self.p.settings
@@ -113,33 +126,25 @@ class AIStrategy(bt.Strategy):
         return settings if self.p.seed is None else dataclasses.replace(settings, seed=self.p.seed)
 
     def next(self) -> None:
-        """Decide on each data that has a new bar."""
+        """Decide on each data that has a new bar, then search anew where that is asked for."""
         self._peak = max(self._peak, self.broker.getvalue())
         for data, book in self._books.items():
             bars = len(data)
             if bars == book.seen:
                 continue
-            features = book.features
-            features.advance()
-            asked = self.engine.asked
-            if asked != book.asked and features.table is not None:
-                book.quiet = self.engine.orchestrator.quiet_bars(*features.table)
-            book.asked, book.seen = asked, bars
-            if features.table is None:
-                self._learn_bars(data, book, bars)  # a feed that is not preloaded may keep its last bar only
-            if self.engine.has_agent:
-                book.account.update()
-            if book.paper is not None:
-                self._follow_paper(data, book, book.paper)
-            if not features.ready:
+            book.seen = bars
+            self._take_bar(data, book, bars)
+            if not book.features.ready:
                 continue
             if book.quiet is not None and book.quiet[bars - 1] and self._position_at_risk(data) is None:
-                self.decisions.defer((data, features.table), bars - 1)
-                continue
-            self._learn_bars(data, book, bars)
-            decision = self._decide(data, book)
-            self.decisions.append(decision)
-            self._act(data, book, decision)
+                self.decisions.defer((data, book.features.table), bars - 1)
+            else:
+                self._learn_bars(data, book, bars)
+                decision = self._decide(data, book)
+                self.decisions.append(decision)
+                self._act(data, book, decision)
+            if self._adapter is not None and self._adapter.looks(bars):
+                self._adapt(self._adapter, data, book, bars)
 
     def notify_order(self, order: Any) -> None:
         """Follow the fills."""
@@ -162,7 +167,48 @@ class AIStrategy(bt.Strategy):
             self._learn_bars(data, book, len(data))
         self.engine.flush()
 
+    def _check_adaptation(self) -> None:
+        given: object = self.p.adaptation
+        if given is None:
+            return
+        if not isinstance(given, Adaptation):
+            raise SettingsError("AIStrategy", [f"adaptation must be Adaptation or None, got {given!r}"])
+        for data in self.datas:
+            if self.env._exactbars == 1 and getattr(data, "market_data", None) is None:
+                name = data._name or type(data).__name__
+                raise SettingsError(
+                    "AIStrategy", [f"adaptation needs the bars of {name}: run Cerebro without exactbars=1"]
+                )
+
     # ------------------------------------------------------------------------------------------------ deciding
+
+    def _take_bar(self, data: Any, book: _Book, bars: int) -> None:
+        """Come up to a new bar: features, quiet bars, account, trades on paper."""
+        features, engine = book.features, self.engine
+        features.advance()
+        known = (engine.asked, engine.evolved.strategies)
+        if features.table is None:
+            self._learn_bars(data, book, bars)  # a feed that is not preloaded may keep its last bar only
+        elif known != book.known:
+            self._watch(data, book)
+            book.quiet = engine.orchestrator.quiet_bars(*features.table, symbol=data._name or "data")
+        book.known = known
+        if engine.has_agent:
+            book.account.update()
+        if book.paper is not None:
+            self._follow_paper(data, book, book.paper)
+
+    def _adapt(self, adapter: Adapter, data: Any, book: _Book, bars: int) -> None:
+        """Have searches made that are asked for or due, on the bars so far."""
+        self._learn_bars(data, book, bars)
+
+        def past() -> MarketData:
+            return bars_of_feed(data, book.features).head(bars)
+
+        adapter.review(
+            data._name or "data", bars, book.features.regime, past,
+            commission=self._commission_rate(data, data.close[0]), slippage=self.p.slippage,
+        )  # fmt: skip
 
     def _decide(self, data: Any, book: _Book) -> Decision:
         self._watch(data, book)

@@ -12,7 +12,7 @@ from ai_backtrader.learning_db import LearningDatabase
 from ai_backtrader.leverage import LeverageManager, VolatilityTargetPolicy
 from ai_backtrader.llm_advisor import Advisor
 from ai_backtrader.meta_allocator import MetaAllocator
-from ai_backtrader.online_learner import OnlineLearner
+from ai_backtrader.online_learner import OnlineLearner, ReoptimizationRequest
 from ai_backtrader.orchestrator import AdvicePort, Orchestrator
 from ai_backtrader.parameter_optimizer import ParameterOptimizer
 from ai_backtrader.rl.agents import LeverageRLAgent, RLAgent
@@ -75,6 +75,7 @@ class Engine:
         )
         self.advisor = advisor
         self.evolved = EvolvedSource()
+        self._requests: list[ReoptimizationRequest] = []
         self._agents = AgentSource(self.rl_agent, self.leverage_agent)
         self.orchestrator = Orchestrator(
             self.settings.orchestrator,
@@ -99,6 +100,13 @@ class Engine:
         """Which sources may have a view; it changes when one has learnt or found something."""
         sources = self.orchestrator.sources
         return tuple([port is not None and not getattr(port, "idle", False) for port in sources])
+
+    def take_requests(self, symbol: str) -> tuple[ReoptimizationRequest, ...]:
+        """Requests for a new search of one market, oldest first; those of others stay for those who ask for them."""
+        self._requests += self.online_learner.take_requests()
+        taken = tuple(request for request in self._requests if request.symbol == symbol)
+        self._requests = [request for request in self._requests if request.symbol != symbol]
+        return taken
 
     def flush(self) -> bool:
         """Make everything recorded so far durable; False when the database could not, True without one."""
