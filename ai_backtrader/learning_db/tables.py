@@ -114,13 +114,16 @@ def _checksum(head: bytes, bulk: bytes, beside: Sequence[Value], key: Value) -> 
 
 def _text(values: Sequence[Value]) -> bytes:
     # The same on every machine and Python, and twice as fast as JSON. Lengths first: no text can look like two.
-    parts = [value if type(value) is str else _plain(value) for value in values]
+    parts = [
+        value if type(value) is str else f"\0{value.hex()}" if type(value) is float else _plain(value)
+        for value in values
+    ]
     return f"{[*map(len, parts)]}{''.join(parts)}".encode()
 
 
 def _plain(value: Value) -> str:
     # Marked by kind: None is not the text "None". Hexadecimal floats are exact, and faster than decimal ones.
-    return f"\0{value.hex()}" if isinstance(value, (bytes, float)) else f"\0{value!r}"
+    return f"\0{value.hex()}" if isinstance(value, bytes) else f"\0{value!r}"
 
 
 RUNS = Table(

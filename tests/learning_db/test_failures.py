@@ -203,7 +203,7 @@ with LearningDatabase(path) as database:
             acknowledged = number + 1
 print("acknowledged", acknowledged, "failures", database.failures > 0, "lost", database.lost > 0)
 with LearningDatabase(path, read_only=True) as database:
-    print("stored", len(database.regime_transitions()) >= acknowledged > 0, "sound", database.verify().ok)
+    print("stored", database.info()["rows"]["regime_transitions"] >= acknowledged > 0, "sound", database.verify().ok)
 """
 
 

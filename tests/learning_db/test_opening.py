@@ -152,7 +152,7 @@ import sys
 from ai_backtrader.learning_db import LearningDatabase, LearningDatabaseError
 try:
     with LearningDatabase(sys.argv[1], read_only=sys.argv[2] == "read") as database:
-        print("trades", len(database.trades()))
+        print("trades", database.info()["rows"]["trades"])
 except LearningDatabaseError as error:
     print("refused", error)
 """

@@ -106,6 +106,26 @@ def test_numpy_scalars_are_stored_as_what_they_mean(path: Path) -> None:
     assert values == (7, 1, "2024-03-01T12:00:00.000000", '{"n":4,"rsi":0.5}')
 
 
+def test_the_same_values_in_other_types_are_the_same_row() -> None:
+    fields = {
+        "strategy_id": "s", "entry_price": 1.5, "exit_price": -0.0, "pnl_pct": math.nan, "hold_bars": 7, "pnl": 3.0,
+        "liquidated": True,
+    }  # fmt: skip
+    plain = TradeClosed(
+        **fields, symbol="BTC", direction=Direction.LONG, regime=Regime.BULL, opened_at=NOON, closed_at=NOON,
+        indicators_at_entry={"rsi": 0.5, "n": 4},
+    )  # type: ignore[arg-type]  # the fields are those of a trade  # fmt: skip
+    others = TradeClosed(
+        symbol=np.str_("BTC"), strategy_id=np.str_("s"), direction="LONG", regime="bull", entry_price=np.float32(1.5),
+        exit_price=0, pnl_pct=np.float64("nan"), hold_bars=np.int64(7), pnl=np.int8(3), liquidated=np.bool_(True),
+        opened_at=pd.Timestamp(NOON), closed_at=NOON.replace(hour=14, tzinfo=dt.timezone(dt.timedelta(hours=2))),
+        indicators_at_entry={"rsi": np.float32(0.5), "n": np.int64(4)},
+    )  # type: ignore[arg-type]  # the point of the test  # fmt: skip
+    assert encode(plain) == encode(others)
+    kinds = {type(value) for value in encode(others)[1]}
+    assert kinds <= {str, float, int, type(None)}
+
+
 def test_nan_and_infinity_come_back(path: Path) -> None:
     trade = TradeClosed(
         symbol="BTC", strategy_id="s", direction=Direction.LONG, entry_price=1.0, exit_price=math.inf,

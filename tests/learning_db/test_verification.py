@@ -62,6 +62,12 @@ def test_of_60_files_with_8_flipped_bytes_at_least_58_are_noticed(path: Path, ma
     assert noticed(path, content, 8, 60, seed=11) >= 58
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12, 20))
+def test_at_least_58_of_60_are_noticed_whichever_bytes_flip(seed: int, path: Path, make_event: Make) -> None:
+    assert noticed(path, filled(path, make_event), 8, 60, seed=seed) >= 58
+
+
 @pytest.mark.parametrize("table", [*EVENTS, "runs", "trials"])
 def test_any_column_of_any_row_that_was_changed_is_named(table: str, path: Path, make_event: Make) -> None:
     filled(path, make_event)
