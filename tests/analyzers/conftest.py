@@ -25,7 +25,7 @@ class Scripted(bt.Strategy):
             (self.buy if size > 0 else self.sell)(data=self.datas[self.p.feed], size=abs(size))
 
 
-class Cross(bt.Strategy):
+class PicklableCross(bt.Strategy):  # Backtrader keeps classes by name: another Cross would be pickled in its place
     """Always in the market: long above, short below a slower average."""
 
     params = (("fast", 5), ("slow", 15), ("share", 0.5))
@@ -49,7 +49,7 @@ def scripted() -> type[bt.Strategy]:
 
 @pytest.fixture(scope="session")
 def cross() -> type[bt.Strategy]:
-    return Cross
+    return PicklableCross
 
 
 @pytest.fixture(scope="session")
