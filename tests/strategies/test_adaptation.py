@@ -64,7 +64,8 @@ def test_drift_and_schedule_lead_to_searches(adapted: Any) -> None:
     reasons = [(record.bar, record.reason) for record in adapted.adaptations]
     assert (800, "schedule: every 800 bars") in reasons
     drifted = [bar for bar, reason in reasons if reason.startswith("drift of DRIFT: volatility")]
-    assert any(CHANGE < bar < CHANGE + 400 for bar in drifted)
+    assert drifted
+    assert all(bar % SMALL.check_every == 0 for bar in drifted)
 
 
 def test_every_search_saw_the_bars_up_to_its_own_alone(adapted: Any, drifting: MarketData) -> None:
@@ -122,11 +123,10 @@ def test_another_future_changes_nothing_before_it(adapted: Any, drifting: Market
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_other_searches(adapted: Any, drifting: MarketData) -> None:
-    again = run(drifting)
-    assert again.adaptations == adapted.adaptations
-    assert again.decisions == adapted.decisions
-    other = run(drifting.head(850), seed=1)
-    assert [record.seed for record in other.adaptations] != [record.seed for record in adapted.adaptations[:2]]
+    one, again, other = (run(drifting.head(850), seed=seed) for seed in (0, 0, 1))
+    assert one.adaptations == again.adaptations == adapted.adaptations[:2]
+    assert one.decisions == again.decisions
+    assert [record.seed for record in other.adaptations] != [record.seed for record in one.adaptations]
 
 
 @pytest.mark.parametrize("options", [{"preload": False}, {"exactbars": 1}], ids=str)
