@@ -83,11 +83,11 @@ def _baselines(result: TrainingResult) -> Table:
     return table
 
 
-_RISKS = ("Drawdown", "Trades", "Liq.", "Over 0.7", "Funding")  # liquidations; bars at a margin ratio above 0.7
+_RISKS = ("Drawdown", "Trades", "Liq.", "> 0.7", "Funding")  # liquidations; bars at a margin ratio above 0.7
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", padding=(0, 1, 0, 0))
+    table = Table(title=title, box=SIMPLE_HEAD, title_justify="left", padding=(0, 0), pad_edge=False)
     table.add_column("Policy", no_wrap=True)
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
@@ -96,7 +96,7 @@ def _table(title: str, *columns: str) -> Table:
 
 def _risks(figures: PolicyFigures) -> tuple[str, ...]:
     return (
-        _share(-figures.max_drawdown), f"{figures.trades:,}", f"{figures.liquidations:,}",
+        f"{figures.max_drawdown:.1%}", f"{figures.trades:,}", f"{figures.liquidations:,}",
         f"{figures.strained:.1%}", f"{figures.funding:,.0f}",
     )  # fmt: skip
 
