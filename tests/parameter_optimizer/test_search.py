@@ -71,7 +71,8 @@ def test_branin_is_solved_in_50_trials(seed):
 
 @pytest.mark.slow
 def test_hartmann6_is_solved_in_60_trials():
-    found = [run(Search(HARTMANN, n_trials=60, seed=s, maximize=False), hartmann).best.score for s in range(8)]
+    seeds = range(100, 108)  # nothing was tuned on these
+    found = [run(Search(HARTMANN, n_trials=60, seed=s, maximize=False), hartmann).best.score for s in seeds]
     assert np.mean(found) <= -3.24
 
 
