@@ -156,7 +156,7 @@ def test_an_episode_is_cut_at_its_length_and_at_the_end_of_the_data(data: Market
 
 
 def test_a_ruined_account_terminates_and_is_not_cut() -> None:
-    env = _env(_path(100.0, 60.0, 60.0, 60.0), ruin=0.2)
+    env = _env(_path(100.0, 60.0, 60.0, 60.0), ruin=0.2, reward_mode="log_equity")
     step(env, LONG_10X)
     reward, terminated, truncated, info = step(env, HOLD)
     assert (terminated, truncated) == (True, False)

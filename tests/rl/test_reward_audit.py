@@ -33,7 +33,7 @@ def test_no_null_policy_lives_on_a_reward_of_growth(mode: str, leveraged: bool) 
 def test_the_default_reward_of_the_environments_passes_in_full() -> None:
     audit = audit_reward(EnvironmentSettings().reward_mode)
     assert audit.passed, audit.describe()
-    assert audit.correlation_with_equity > 0.99
+    assert audit.correlation_with_equity > 0.9  # not 1: it fears large losses more than it likes large gains
     assert audit.policies["random"].reward_per_bar < 0.0
 
 
