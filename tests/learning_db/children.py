@@ -19,6 +19,7 @@ from pathlib import Path
 from ai_backtrader.evidence import TrialKey
 from ai_backtrader.learning_db import LearningDatabase, RecordedAnswer
 from ai_backtrader.learning_db.migrations import MIGRATIONS, migrate
+from ai_backtrader.learning_db.runs import code_fingerprint
 
 spec = importlib.util.spec_from_file_location("shared", Path(__file__).with_name("conftest.py"))
 assert spec is not None
@@ -87,6 +88,7 @@ ACTIONS = {"record": record, "look": look, "migrate": bring_forward}
 
 
 def main() -> None:
+    code_fingerprint()  # reads every source file: once here, and not in each child
     while line := sys.stdin.readline():
         action, *arguments = json.loads(line)
         if action == "wait":
