@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +96,10 @@ class RunFolder:
 
     def _arrays(self, stage: str, told: dict[str, str]) -> Arrays | None:
         try:
-            with np.load(self.path / f"{stage}.npz", allow_pickle=False) as file:
+            # Opened here: of a damaged archive NumPy leaves its own file open.
+            with (self.path / f"{stage}.npz").open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 found = {name: file[name] for name in told}
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
         return found if {name: _array_digest(values) for name, values in found.items()} == told else None
 
