@@ -23,7 +23,7 @@ from ai_backtrader.datafeeds import load_sample
 from ai_backtrader.market import MarketData
 from ai_backtrader.rl import REWARD_MODES, EnvironmentSettings, audit_reward
 from ai_backtrader.rl.planted import planted_market
-from ai_backtrader.rl.training import train_agent
+from ai_backtrader.rl.training import CAUTION, train_agent
 
 
 def compare_rewards(markets: list[MarketData], seeds: int, steps: int) -> None:
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, nargs="*", default=[])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=40_000)
-    parser.add_argument("--caution", type=float, default=2.0)
+    parser.add_argument("--caution", type=float, default=CAUTION)
     parser.add_argument("--planted-alone", action="store_true", help="rewards: no market but the planted ones")
     chosen = parser.parse_args()
     markets = [MarketData.from_csv(path) for path in chosen.data]

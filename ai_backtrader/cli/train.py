@@ -47,7 +47,7 @@ def train(
     reward: Annotated[str | None, typer.Option(help="Reward mode; left out: the one that did best.")] = None,
     caution: Annotated[
         float, typer.Option(help="Standard errors by which validation growth must exceed nothing; 0 takes the best.")
-    ] = 2.0,
+    ] = 3.2,
     symbol: Symbol = None,
     repair: Repair = None,
     cash: Cash = 10_000.0,

@@ -32,9 +32,12 @@ from ai_backtrader.rl.trading_kernels import TRADING_FIELDS, TRADING_KERNELS
 from ai_backtrader.rl.trainer import Trainer
 from ai_backtrader.rl.training_values import Look, SeedOutcome, TrainingProgress, TrainingResult, figures_of
 
-__all__ = ["AGENTS", "LOOKS", "train_agent", "training_dqn"]
+__all__ = ["AGENTS", "CAUTION", "LOOKS", "train_agent", "training_dqn"]
 
 logger = logging.getLogger("ai_backtrader")
+
+CAUTION: Final = 3.2
+"""Standard errors: a one-sided level of 5 %, shared by the seventy policies that a seed shows the validation bars."""
 
 AGENTS: Final = ("leverage", "basic")
 LOOKS: Final = 10
@@ -68,7 +71,7 @@ def train_agent(
     split: Mapping[str, Segment] | None = None,
     environment: EnvironmentSettings | None = None,
     dqn: DQNSettings | None = None,
-    caution: float = 2.0,
+    caution: float = CAUTION,
     on_progress: Callable[[TrainingProgress], bool | None] | None = None,
     checkpoint: str | Path | None = None,
     resume: bool = False,
@@ -99,7 +102,8 @@ def train_agent(
         Settings; None takes the defaults (:func:`training_dqn`).
     caution
         Standard errors of the validation growth that a policy must do without: its score is the growth less so many.
-        Staying out scores 0, so a policy that trades on noise is not chosen. 0 chooses by the validation equity alone.
+        Staying out scores 0, so a policy that trades on noise is seldom chosen. 0 chooses by the validation equity
+        alone.
     on_progress
         Called ten times a seed; returning False stops.
     checkpoint
