@@ -36,7 +36,9 @@ from ai_backtrader.cli.options import (
     Symbol,
 )
 from ai_backtrader.cli.output import print_json, progress_bar
+from ai_backtrader.cli.run import replay, run
 from ai_backtrader.cli.searching import evolve, optimize
+from ai_backtrader.cli.train import train
 from ai_backtrader.errors import AIBacktraderError
 
 __all__ = ["main"]
@@ -119,7 +121,7 @@ def check_data(data: DataFile, symbol: Symbol = None, repair: Repair = None, as_
         Console().print(str(report), highlight=False, markup=False)
 
 
-for command in (audit, lookahead, evolve, optimize):
+for command in (run, replay, optimize, evolve, train, audit, lookahead):
     app.command()(command)
 for name, group in (("data", data_app), ("db", db_app), ("advisor", advisor_app)):
     app.add_typer(group, name=name)
