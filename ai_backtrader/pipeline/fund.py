@@ -14,13 +14,14 @@ from ai_backtrader.brokers import FundBroker
 from ai_backtrader.datafeeds import PerpetualData
 from ai_backtrader.engine import Engine
 from ai_backtrader.events import TradeClosed
-from ai_backtrader.market import MarketData
+from ai_backtrader.market import MarketData, compute_features
 from ai_backtrader.meta_allocator import MetaAllocator
 from ai_backtrader.orchestrator import Decision
 from ai_backtrader.pipeline.members import BuyAndHold, RegimeRules, from_bar
 from ai_backtrader.pipeline.settings import PipelineSettings
 from ai_backtrader.rules import StrategyChromosome, strategy_period
 from ai_backtrader.strategies import AIStrategy, Member, PortfolioStrategy, compile_strategy
+from ai_backtrader.strategies.adaptation import Adaptation, AdaptationRecord
 from ai_backtrader.strategies.portfolio import Planned
 from ai_backtrader.values import Regime
 
@@ -78,6 +79,8 @@ class FundRun:
         Of AIStrategy, one a bar.
     trades
         Closed trades by member.
+    adaptations
+        Searches that AIStrategy made on the way.
     """
 
     times: NDArray[np.datetime64]
@@ -87,12 +90,13 @@ class FundRun:
     plans: list[Planned]
     decisions: list[Decision]
     trades: dict[str, list[TradeClosed]]
+    adaptations: list[AdaptationRecord]
 
 
 class _Fund(PortfolioStrategy):
-    """The manager, with a record of every bar."""
+    """The manager, with a record of every bar; it manages from the bar on at which its members begin."""
 
-    params = (("on_bar", None),)  # type: ignore[assignment]  # Backtrader adds them to those of the base
+    params = (("on_bar", None), ("first", 0))  # type: ignore[assignment]  # Backtrader adds them to those of the base
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,7 +110,8 @@ class _Fund(PortfolioStrategy):
             self.accounts.setdefault(name, []).append((float(account.fundvalue), float(account.get_value())))
         if self.p.on_bar is not None:
             self.p.on_bar(len(self.data))
-        super().next()
+        if len(self.data) > self.p.first:
+            super().next()
 
 
 def run_fund(
@@ -118,6 +123,7 @@ def run_fund(
     *,
     weights: Mapping[str, float] | None = None,
     allocator: MetaAllocator | None = None,
+    adaptation: Adaptation | None = None,
     on_bar: Callable[[int], None] | None = None,
 ) -> FundRun:
     """Trade bars from ``first`` on with everybody.
@@ -127,17 +133,20 @@ def run_fund(
     data
         Market data that end where the run shall end.
     first
-        Bar at whose close everybody decides first; as many bars before it as warm them up are fed, and not traded.
+        Bar at whose close everybody decides first; as many bars before it as warm them up are fed, and not traded: with
+        ``adaptation`` all of them, to be searched.
     crew, engine, settings
         Who trades, AIStrategy's systems, costs.
     weights
         Shares of the fund to start with, by member; at least a hundredth each. None: equal ones.
     allocator
         Moves capital on the way; None: nobody does.
+    adaptation
+        When AIStrategy searches anew; None: never.
     on_bar
         Called with the number of bars done.
     """
-    start = max(0, first - max(engine_warm_up(data), crew.period))
+    start = 0 if adaptation is not None else max(0, first - max(_warm_up(data), crew.period))
     feed, first = data.between(data.times[start], None), first - start
     cerebro = bt.Cerebro(stdstats=False)
     cerebro.broker = FundBroker(
@@ -150,7 +159,8 @@ def run_fund(
     cerebro.broker.setcommission(commission=settings.commission)
     cerebro.adddata(PerpetualData(dataname=feed))  # type: ignore[call-arg]  # Backtrader takes params out of the call
     _Fund.host(
-        cerebro, _members(crew, engine, settings, first, weights), allocator=allocator, on_bar=on_bar,
+        cerebro, _members(crew, engine, settings, first, weights, adaptation), allocator=allocator, on_bar=on_bar,
+        first=first,
         rebalance_days=settings.rebalance_days if allocator is not None else 0,
     )  # fmt: skip
     ran = cerebro.run()
@@ -168,18 +178,22 @@ def run_fund(
         plans=manager.plans,
         decisions=list(ai.decisions),
         trades={member.fund_name: list(member.fund_trades) for member in ran[:-1]},
+        adaptations=list(ai.adaptations),
     )
 
 
-def engine_warm_up(data: MarketData) -> int:
+def _warm_up(data: MarketData) -> int:
     """Bars before the features are known."""
-    from ai_backtrader.market import compute_features
-
     return compute_features(data.head(2)).ready_from
 
 
 def _members(
-    crew: Crew, engine: Engine, settings: PipelineSettings, first: int, weights: Mapping[str, float] | None
+    crew: Crew,
+    engine: Engine,
+    settings: PipelineSettings,
+    first: int,
+    weights: Mapping[str, float] | None,
+    adaptation: Adaptation | None,
 ) -> Sequence[Member]:
     kinds: dict[str, tuple[type[Any], dict[str, Any]]] = {
         AI: (
@@ -187,6 +201,7 @@ def _members(
             {
                 "engine": engine, "risk_budget": settings.risk_budget, "max_leverage": settings.max_leverage,
                 "allow_short": settings.allow_short, "slippage": settings.slippage, "strategy_id": AI,
+                "adaptation": adaptation,
             },
         ),
         TECHNICAL: (RegimeRules, {"rules": dict(crew.technical)}),

@@ -229,7 +229,7 @@ class _Run:
         evolved = self._found("evolve")
         engine = engine_of(
             evolved, self._found("train"), self._agent_weights(), self.settings, seed=self.settings.seed_of("rehearse"),
-            journal=self.kept,
+            kept=self.kept,
         )  # fmt: skip
         return rehearse(
             self.design, self.parts, crew_of(self._found("optimise"), evolved, self.settings), engine, self.settings,
@@ -243,7 +243,7 @@ class _Run:
         evolved, learnt = self._found("evolve"), self._found("rehearse")["weights"]
         engine = engine_of(
             evolved, self._found("train"), self._agent_weights(), self.settings, seed=self.settings.seed_of("walk"),
-            journal=self.kept, source_weights=learnt["weights"] if learnt["used"] else None,
+            kept=self.kept, source_weights=learnt["weights"] if learnt["used"] else None,
         )  # fmt: skip
         return walk(
             self.data, self.parts, crew_of(self._found("optimise"), evolved, self.settings), engine,

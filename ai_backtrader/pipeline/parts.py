@@ -13,7 +13,7 @@ from ai_backtrader.evidence import annual_volatility, bar_returns, max_drawdown,
 from ai_backtrader.market import MarketData, compute_features
 from ai_backtrader.pipeline.settings import PipelineSettings
 
-__all__ = ["Parts", "curve_figures", "parts_of", "plain"]
+__all__ = ["FEWEST_DESIGN_BARS", "Parts", "curve_figures", "parts_of", "plain"]
 
 Floats = NDArray[np.float64]
 

@@ -168,7 +168,12 @@ def _allocate(found: Mapping[str, Any]) -> str:
 def _walk(found: Mapping[str, Any]) -> str:
     members = found["members"]
     told = ", ".join(f"{name} {_percent(members[name]['total_return'])}" for name in members)
-    return f"{told}, holding {_percent(found['holding']['total_return'])} over {found['bars']:,} bars"
+    searches = found["adaptations"]
+    words = ""
+    if searches:
+        passed, examined = (sum(one[key] for one in searches) for key in ("passed", "put_forward"))
+        words = f"; {len(searches)} searches on the way, {passed} of {examined} strategies passed"
+    return f"{told}, holding {_percent(found['holding']['total_return'])} over {found['bars']:,} bars{words}"
 
 
 _WORDS = {

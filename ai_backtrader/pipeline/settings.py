@@ -87,6 +87,9 @@ class PipelineSettings:
     learn_weights
         Whether the sources' weights are fitted on the first half of the rehearsal; they are used only if they beat the
         defaults on its second half.
+    adapt
+        Whether AIStrategy searches anew on the way through the walk, where its online learner finds that the market has
+        drifted: on the bars up to then alone, and what passes the sealed test of that search votes from then on.
     rebalance_days
         Days between two plans of the allocator in the walk.
     cash, commission, slippage, max_leverage, risk_budget, maintenance_rate, liquidation_fee, funding, allow_short
@@ -100,6 +103,7 @@ class PipelineSettings:
     rehearsal_share: float = 0.25
     admit: str = "passed"
     learn_weights: bool = True
+    adapt: bool = True
     rebalance_days: int = 30
     cash: float = 10_000.0
     commission: float = 0.0005
@@ -119,7 +123,7 @@ class PipelineSettings:
         faults.number("design_share", self.design_share, low=0.3, high=0.9)
         faults.number("rehearsal_share", self.rehearsal_share, low=0.1, high=0.5)
         faults.one_of("admit", self.admit, ("passed", "best"))
-        for name in ("learn_weights", "allow_short"):
+        for name in ("learn_weights", "adapt", "allow_short"):
             faults.one_of(name, getattr(self, name), (True, False))
         faults.whole("rebalance_days", self.rebalance_days, low=0)
         faults.number("cash", self.cash, above=0.0)

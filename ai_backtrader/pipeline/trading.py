@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from ai_backtrader.engine import Engine, EngineSettings, FoundStrategy
 from ai_backtrader.events import Journal
 from ai_backtrader.evidence import TrialCount, TrialKey, TrialLedger, bar_returns, sharpe_evidence
+from ai_backtrader.learning_db import LearningDatabase
 from ai_backtrader.leverage import LeverageSettings
 from ai_backtrader.market import MarketData, compute_features
 from ai_backtrader.meta_allocator import MetaAllocator
 from ai_backtrader.orchestrator import OrchestratorSettings
 from ai_backtrader.orchestrator.attribution import Attribution, RecordedVotes, attribute, learn_weights
 from ai_backtrader.pipeline.fund import AI, Crew, FundRun, run_fund
-from ai_backtrader.pipeline.parts import Parts, curve_figures, plain
+from ai_backtrader.pipeline.parts import FEWEST_DESIGN_BARS, Parts, curve_figures, plain
 from ai_backtrader.pipeline.settings import PipelineSettings
 from ai_backtrader.rules import StrategyChromosome
+from ai_backtrader.strategies.adaptation import Adaptation
 from ai_backtrader.values import Regime
 
 __all__ = ["allocate", "crew_of", "engine_of", "rehearse", "walk"]
@@ -53,7 +55,7 @@ def engine_of(
     settings: PipelineSettings,
     *,
     seed: int,
-    journal: Journal,
+    kept: LearningDatabase,
     source_weights: Mapping[str, float] | None = None,
 ) -> Engine:
     """A fresh engine with the strategies that may vote recalled, and the agent loaded, if it may."""
@@ -64,8 +66,9 @@ def engine_of(
             leverage=LeverageSettings(max_leverage=settings.max_leverage, risk_budget=settings.risk_budget),
             orchestrator=orchestrator,
         ),
-        journal=journal,
+        journal=kept,
     )
+    engine.database = kept  # searches on the way are counted, too
     engine.evolved.note_search(len(evolved["champions"]))
     engine.evolved.add(
         FoundStrategy(
@@ -164,8 +167,9 @@ def walk(
     allocator = MetaAllocator(journal=journal)
     allocator.load_state(allocation["state"])
     run = run_fund(
-        data, parts.walk - 1, crew, engine, settings, weights=allocation["weights"], allocator=allocator, on_bar=on_bar
-    )
+        data, parts.walk - 1, crew, engine, settings, weights=allocation["weights"], allocator=allocator,
+        adaptation=_adaptation(settings) if settings.adapt else None, on_bar=on_bar,
+    )  # fmt: skip
     close = data.close[parts.walk - 1 :]
     curves = {"fund": run.fund, **run.members}
     sharpes = {name: _per_bar_sharpe(values) for name, values in curves.items()}
@@ -173,6 +177,7 @@ def walk(
     ledger.add_trials(TrialKey(data.fingerprint, "run"), [sharpes["fund"], sharpes[AI]], run_id=run_id)
     counts = [ledger.trials(TrialKey(design.fingerprint, family)) for family in ("technical", "evolved", "agent")]
     count = TrialCount.total([*counts, ledger.trials(TrialKey(data.fingerprint, "run"))])
+    searched = sum(one.trials for one in run.adaptations)  # on the way: on other data, by the ledger's key
     votes = _votes(run, data, engine, settings)
     shares: Attribution = attribute(votes)
     document = {
@@ -192,9 +197,21 @@ def walk(
             }
             for name, values in curves.items()
         },
-        "evidence": {name: _evidence(curves[name], count, opening.number) for name in ("fund", AI)},
+        "evidence": {name: _evidence(curves[name], count, searched, opening.number) for name in ("fund", AI)},
         "opening": opening.number,
-        "trials": count.n_trials,
+        "trials": count.n_trials + searched,
+        "adaptations": [
+            {
+                "bar": one.bar - parts.walk,
+                "reason": one.reason,
+                "search": one.search,
+                "put_forward": one.put_forward,
+                "passed": one.passed,
+                "trials": one.trials,
+                "verdict": one.verdict,
+            }
+            for one in run.adaptations
+        ],
         "attribution": shares.to_dict(),
         "weights": {name: values[0] for name, values in run.weights.items()},
         "last_weights": {name: values[-1] for name, values in run.weights.items()},
@@ -205,6 +222,15 @@ def walk(
     arrays |= {f"member_{name}": values for name, values in run.members.items()}
     arrays |= {f"weight_{name}": values for name, values in run.weights.items()}
     return plain(document), arrays
+
+
+def _adaptation(settings: PipelineSettings) -> Adaptation:
+    """Searches on the way cost less than those of the design: there may be many."""
+    work = settings.work
+    return Adaptation(
+        min_bars=FEWEST_DESIGN_BARS, generations=min(8, work.generations), population=min(40, work.population),
+        n_trials=min(50, work.trials), champions=min(2, work.champions),
+    )  # fmt: skip
 
 
 def hashes_of(run: FundRun) -> dict[str, str]:
@@ -272,12 +298,12 @@ def _per_bar_sharpe(values: Any) -> float:
     return float(np.mean(returns) / np.std(returns, ddof=1))
 
 
-def _evidence(values: Any, count: TrialCount, opening: int) -> dict[str, Any]:
+def _evidence(values: Any, count: TrialCount, searched: int, opening: int) -> dict[str, Any]:
     found = sharpe_evidence(
-        bar_returns(values), n_trials=max(1, count.n_trials),
+        bar_returns(values), n_trials=max(1, count.n_trials + searched),
         trials_sharpe_std=count.sharpe_std if count.n_measured > 1 else None,
     )  # fmt: skip
     return {
         "p_value": min(1.0, (1.0 - found.probabilistic) * opening), "deflated": found.deflated,
-        "expected_maximum": found.expected_maximum, "sharpe": found.sharpe, "trials": count.n_trials,
+        "expected_maximum": found.expected_maximum, "sharpe": found.sharpe, "trials": count.n_trials + searched,
     }  # fmt: skip
