@@ -81,8 +81,9 @@ class StrategyChromosome(RemembersHash):
     def __post_init__(self) -> None:
         if not self._is_plain():
             self._check()
-        for name, section in self.sections.items():
-            # One form for one meaning: a count that says what the section does anyway is left out.
+        # One form for one meaning: a count that says what the section does anyway is left out.
+        for name in SECTIONS:
+            section: Section = getattr(self, name)
             if section.need is not None and section.need == (1 if name == "exit" else len(section.genes)):
                 object.__setattr__(self, name, Section(section.genes))
 
@@ -98,11 +99,11 @@ class StrategyChromosome(RemembersHash):
 
     def _is_plain(self) -> bool:
         # The usual case, without the cost of collecting faults: searches make many chromosomes.
-        entries = (self.entry_long, self.entry_short, self.filters)
         if type(self.exit) is not Section or type(self.risk) is not RiskParameters:
             return False
-        for section in entries:
-            if type(section) is not Section or any(type(gene) is HoldGene for gene in section.genes):
+        for section in (self.entry_long, self.entry_short, self.filters):
+            # Sections keep their hold genes behind the others.
+            if type(section) is not Section or (section.genes and type(section.genes[-1]) is HoldGene):
                 return False
         return bool(self.entry_long.genes or self.entry_short.genes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,17 +78,28 @@ class Series(RemembersHash):
     @property
     def line_period(self) -> int:
         """Bars until the first value: it lies at index ``line_period - 1``."""
-        return self.kind.line_period(*self.params)
+        return _line_period(self.name, self.params)
 
     @property
     def strategy_period(self) -> int:
         """Bars until Backtrader first calls a strategy that holds this series."""
-        return self.kind.strategy_period(*self.params)
+        return _strategy_period(self.name, self.params)
 
     def describe(self) -> str:
         """Human text: ``EMA(12)``."""
         values = ", ".join(map(number_text, self.params))
         return f"{self.kind.label}({values})" if values else self.kind.label
+
+
+# Asked for by every gene that reads a series, in every generation.
+@functools.lru_cache(maxsize=100_000)
+def _line_period(name: str, params: tuple[Number, ...]) -> int:
+    return CATALOGUE[name].line_period(*params)
+
+
+@functools.lru_cache(maxsize=100_000)
+def _strategy_period(name: str, params: tuple[Number, ...]) -> int:
+    return CATALOGUE[name].strategy_period(*params)
 
 
 def _plain(kind: SeriesKind, params: tuple[object, ...]) -> bool:
@@ -242,9 +254,9 @@ class Gene(RemembersHash):
         """Place of the gene in its section: sections are kept in this order."""
         right = self.right
         if isinstance(right, Series):
-            return (self.left.name, self.left.params, self.operator.value, right.name, right.params, 0.0)
+            return (self.left.name, self.left.params, self.operator, right.name, right.params, 0.0)
         upper = math.inf if self.upper is None else self.upper
-        return (self.left.name, self.left.params, self.operator.value, "", (right,), upper)
+        return (self.left.name, self.left.params, self.operator, "", (right,), upper)
 
     @property
     def series(self) -> tuple[Series, ...]:

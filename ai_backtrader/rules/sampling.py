@@ -32,8 +32,13 @@ def _pick(rng: np.random.Generator, choices: tuple[str, ...]) -> str:
 def _random_value(rng: np.random.Generator, parameter: Parameter) -> float:
     # Whole numbers are periods: as many short ones as long ones, by ratio.
     if parameter.decimals:
-        return float(rng.uniform(parameter.low, parameter.high))
-    return math.exp(rng.uniform(math.log(parameter.low), math.log(parameter.high)))
+        return _uniform(rng, parameter.low, parameter.high)
+    return math.exp(_uniform(rng, math.log(parameter.low), math.log(parameter.high)))
+
+
+def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """What ``rng.uniform`` gives, without its checks: searches draw many."""
+    return low + (high - low) * rng.random()
 
 
 def random_series(rng: np.random.Generator, name: str) -> Series:
@@ -80,7 +85,7 @@ def random_gene(rng: np.random.Generator) -> Gene:
 
 def random_hold(rng: np.random.Generator) -> HoldGene:
     """A random ``hold > n``, 3 to 300 bars."""
-    return HoldGene(round(math.exp(rng.uniform(math.log(3), math.log(300)))))
+    return HoldGene(round(math.exp(_uniform(rng, math.log(3), math.log(300)))))
 
 
 def random_section(rng: np.random.Generator, fewest: int, most: int, *, hold: bool = False) -> Section:
@@ -96,17 +101,18 @@ def random_section(rng: np.random.Generator, fewest: int, most: int, *, hold: bo
 
 def random_risk(rng: np.random.Generator, *, max_leverage: float = 1.0) -> RiskParameters:
     """Random risk parameters; leverage from 1 to ``max_leverage`` in halves."""
-    faults = Faults("random_risk")
-    faults.number("max_leverage", max_leverage, low=1.0, high=RISK_LIMITS["leverage"].high)
-    faults.raise_if_any()
-    stop = round(rng.uniform(0.5, 5.0), 1) if rng.random() < 0.75 else 0.0
+    if type(max_leverage) is not float or not 1.0 <= max_leverage <= RISK_LIMITS["leverage"].high:
+        faults = Faults("random_risk")
+        faults.number("max_leverage", max_leverage, low=1.0, high=RISK_LIMITS["leverage"].high)
+        faults.raise_if_any()
+    stop = round(_uniform(rng, 0.5, 5.0), 1) if rng.random() < 0.75 else 0.0
     trails = stop > 0.0 and rng.random() < 0.3
     return RiskParameters(
-        position_size=round(rng.uniform(0.05, 0.95), 2),
-        leverage=max(1.0, math.floor(2.0 * rng.uniform(1.0, max_leverage)) / 2.0),
+        position_size=round(_uniform(rng, 0.05, 0.95), 2),
+        leverage=max(1.0, math.floor(2.0 * _uniform(rng, 1.0, max_leverage)) / 2.0),
         stop_atr=0.0 if trails else stop,
         trailing_atr=stop if trails else 0.0,
-        take_profit_atr=round(rng.uniform(0.5, 8.0), 1) if rng.random() < 0.5 else 0.0,
+        take_profit_atr=round(_uniform(rng, 0.5, 8.0), 1) if rng.random() < 0.5 else 0.0,
         atr_period=int(rng.integers(5, 31)),
         reverse=bool(rng.random() < 0.5),
     )

@@ -67,8 +67,9 @@ class Section(RemembersHash):
         genes, need = self.genes, self.need
         if type(genes) is not tuple or len(genes) > MAX_GENES:
             return False
-        if any(type(gene) is not Gene and type(gene) is not HoldGene for gene in genes):
-            return False
+        for gene in genes:
+            if type(gene) is not Gene and type(gene) is not HoldGene:
+                return False
         if len(genes) > 1 and len(set(genes)) < len(genes):
             return False
         return need is None or (type(need) is int and 1 <= need <= len(genes))

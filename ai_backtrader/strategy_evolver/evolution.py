@@ -198,7 +198,7 @@ class Evolution(Generic[C]):
             number=self.generation,
             best=float(everyone.max(initial=-math.inf)),
             median=_median(everyone),
-            diversity=len(np.unique(everyone)) / max(1, len(everyone)),
+            diversity=len(set(everyone.tolist())) / max(1, len(everyone)),
             evaluations=self.evaluations,
             evaluated=len(told),
             immigrants=self._immigrants,
@@ -279,8 +279,11 @@ class Evolution(Generic[C]):
 
 def _checked_scores(given: list[Score], objectives: int, failures: Counter[str]) -> list[tuple[float, ...]]:
     worst = (-math.inf,) * objectives
-    values = []
+    values: list[tuple[float, ...]] = []
     for place, score in enumerate(given):
+        if type(score) is float and objectives == 1 and math.isfinite(score):
+            values.append((score,))
+            continue
         if isinstance(score, BaseException):
             failures[f"{type(score).__name__}: {score}"] += 1
             values.append(worst)

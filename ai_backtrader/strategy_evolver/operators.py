@@ -73,38 +73,42 @@ def crossover(first: StrategyChromosome, second: StrategyChromosome, rng: np.ran
     StrategyChromosome
         Valid; may be equal to a parent.
     """
-    draws = rng.random((2, len(SECTIONS) + 1))
-    sections: dict[str, Section] = {}
-    for place, name in enumerate(SECTIONS):
-        one, other = getattr(first, name), getattr(second, name)
-        if draws[0, place] < _SHARE_OF_MIXED and one != other:
-            sections[name] = _mixed_section(one, other, rng)
+    mixes, sides = rng.random((2, len(SECTIONS) + 1)).tolist()
+    sections: list[Section] = []
+    pairs = zip(_sections(first), _sections(second), mixes, sides, strict=False)  # the last draws are the risk's
+    for one, other, mix, side in pairs:
+        if mix < _SHARE_OF_MIXED and one != other:
+            sections.append(_mixed_section(one, other, rng))
         else:
-            sections[name] = one if draws[1, place] < 0.5 else other
-    if not any(sections[name].genes for name in _ENTRIES):
+            sections.append(one if side < 0.5 else other)
+    entry_long, entry_short, leave, filters = sections
+    if not entry_long.genes and not entry_short.genes:
         # Each parent has an entry, so one of the two can give its own.
-        giver = first if draws[1, 0] < 0.5 else second
-        for name in _ENTRIES:
-            sections[name] = getattr(giver, name)
-    if draws[0, -1] < _SHARE_OF_MIXED and first.risk != second.risk:
+        giver = first if sides[0] < 0.5 else second
+        entry_long, entry_short = giver.entry_long, giver.entry_short
+    if mixes[-1] < _SHARE_OF_MIXED and first.risk != second.risk:
         risk = _mixed_risk(first.risk, second.risk, rng)
     else:
-        risk = first.risk if draws[1, -1] < 0.5 else second.risk
-    return StrategyChromosome(**sections, risk=risk)
+        risk = first.risk if sides[-1] < 0.5 else second.risk
+    return StrategyChromosome(entry_long=entry_long, entry_short=entry_short, exit=leave, filters=filters, risk=risk)
+
+
+def _sections(chromosome: StrategyChromosome) -> tuple[Section, Section, Section, Section]:
+    return chromosome.entry_long, chromosome.entry_short, chromosome.exit, chromosome.filters
 
 
 def _mixed_section(first: Section, second: Section, rng: np.random.Generator) -> Section:
     """About half of the genes of both, never none where both have some."""
     pool = tuple(dict.fromkeys(first.genes + second.genes))
-    chosen = rng.random(len(pool)) < 0.5
-    genes = [gene for gene, taken in zip(pool, chosen, strict=True) if taken][:MOST_GENES]
+    draws = rng.random(len(pool)).tolist()
+    genes = [gene for gene, draw in zip(pool, draws, strict=True) if draw < 0.5][:MOST_GENES]
     if not genes and first.genes and second.genes:
         genes = [pool[int(rng.integers(len(pool)))]]
     return section_of(genes, first.need if rng.random() < 0.5 else second.need)
 
 
 def _mixed_risk(first: RiskParameters, second: RiskParameters, rng: np.random.Generator) -> RiskParameters:
-    taken = [first if draw < 0.5 else second for draw in rng.random(6)]
+    taken = [first if draw < 0.5 else second for draw in rng.random(6).tolist()]
     return RiskParameters(
         position_size=taken[0].position_size,
         leverage=taken[1].leverage,
@@ -144,7 +148,8 @@ def mutate(
     changed = chromosome
     while True:
         if rng.random() < 0.25:
-            changed = replace(changed, risk=_moved_risk(changed.risk, rng, max_leverage))
+            risk = _moved_risk(changed.risk, rng, max_leverage)
+            changed = StrategyChromosome(**changed.sections, risk=risk)
         else:
             changed = _with_changed_section(changed, rng)
         if rng.random() < 0.7:
@@ -244,18 +249,18 @@ def _moved_series(series: Series, rng: np.random.Generator) -> Series:
 def _with_moved_series(gene: Gene, rng: np.random.Generator) -> Gene:
     left = _moved_series(gene.left, rng)
     if not isinstance(gene.right, Series):
-        return replace(gene, left=left)
+        return Gene(left, gene.operator, gene.right, gene.upper)
     if gene.left.name != "macd_line" and gene.left.name != "macd_signal":
-        return gene if left == gene.right else replace(gene, left=left)
+        return gene if left == gene.right else Gene(left, gene.operator, gene.right)
     # A MACD and its signal share their periods.
-    return replace(gene, left=left, right=Series(gene.right.name, left.params))
+    return Gene(left, gene.operator, Series(gene.right.name, left.params))
 
 
 def _with_moved_right(gene: Gene, rng: np.random.Generator) -> Gene:
     if not isinstance(gene.right, Series) or gene.left.name in ("macd_line", "macd_signal"):
         return _with_moved_series(gene, rng)
     right = _moved_series(gene.right, rng)
-    return gene if right == gene.left else replace(gene, right=right)
+    return gene if right == gene.left else Gene(gene.left, gene.operator, right)
 
 
 def _with_moved_constant(gene: Gene, rng: np.random.Generator) -> Gene:
@@ -269,9 +274,9 @@ def _with_moved_constant(gene: Gene, rng: np.random.Generator) -> Gene:
         return found if found != value else constants.nearest(value + (step if rng.random() < 0.5 else -step))
 
     if gene.upper is None:
-        return replace(gene, right=moved(gene.right))
+        return Gene(gene.left, gene.operator, moved(gene.right))
     low, high = sorted((moved(gene.right), moved(gene.upper)))
-    return replace(gene, right=low, upper=high) if low < high else gene
+    return Gene(gene.left, gene.operator, low, high) if low < high else gene
 
 
 def _with_other_operator(gene: Gene, rng: np.random.Generator) -> Gene:
