@@ -67,7 +67,8 @@ class Engine:
         self.evolver = StrategyEvolver(self.settings.evolver, seed=seed)
         self.rl_agent = RLAgent()
         self.leverage_agent = LeverageRLAgent()
-        policy = AgentPolicy(self.leverage_agent, VolatilityTargetPolicy(self.settings.leverage))
+        self._agents = AgentSource(self.rl_agent, self.leverage_agent)
+        policy = AgentPolicy(self._agents, VolatilityTargetPolicy(self.settings.leverage))
         self.leverage_manager = LeverageManager(self.settings.leverage, policy=policy)
         self.online_learner = OnlineLearner(self.settings.online_learner, seed=seed, journal=self.journal)
         self.meta_allocator = MetaAllocator(
@@ -76,7 +77,6 @@ class Engine:
         self.advisor = advisor
         self.evolved = EvolvedSource()
         self._requests: list[ReoptimizationRequest] = []
-        self._agents = AgentSource(self.rl_agent, self.leverage_agent)
         self.orchestrator = Orchestrator(
             self.settings.orchestrator,
             rl=self._agents,

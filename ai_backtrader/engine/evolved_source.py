@@ -98,7 +98,7 @@ class _Watched:
         return None
 
     def sides(self, chromosome: StrategyChromosome) -> NDArray[np.int8]:
-        """+1, -1 or 0 at each bar; 0 where both sides hold."""
+        """+1, -1 or 0 at each bar; where both sides hold the long one goes first, as in a run of the strategy."""
         known = self.signals.get(chromosome.fingerprint)
         if known is None:
             bank, need = SeriesBank(self.data), chromosome.required
@@ -107,7 +107,7 @@ class _Watched:
                 allowed = section_signal(bank, chromosome.filters, need.filters)
             long = section_signal(bank, chromosome.entry_long, need.entry_long) & allowed
             short = section_signal(bank, chromosome.entry_short, need.entry_short) & allowed
-            known = self.signals[chromosome.fingerprint] = long.astype(np.int8) - short.astype(np.int8)
+            known = self.signals[chromosome.fingerprint] = np.where(long, 1, -short.astype(np.int8)).astype(np.int8)
         return known
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from ai_backtrader.leverage import LeveragePolicy, LeverageProposal
 from ai_backtrader.llm_advisor import Advisor
@@ -94,6 +95,7 @@ class AgentSource:
 
     def __init__(self, basic: RLAgent, leverage: LeverageRLAgent) -> None:
         self.basic, self.leverage = basic, leverage
+        self._seen: _Seen | None = None
 
     @property
     def idle(self) -> bool:
@@ -105,10 +107,10 @@ class AgentSource:
         pulls: list[tuple[float, str]] = []
         missing: tuple[str, ...] = ()
         if self.leverage.trained:
-            state = _leverage_state(context.indicators, context.current_position, context.risk_info)
-            missing = state.missing if not state.ready else ()
-            if state.ready:
-                pulls.append(_leverage_pull(self.leverage, state, context.position))
+            self._seen = seen = _Seen.of(self.leverage, context.indicators, context.current_position, context.risk_info)
+            missing = seen.missing
+            if not missing:
+                pulls.append(_leverage_pull(seen, context.position))
         if self.basic.trained:
             held = context.current_position
             plain = State.from_market_data(
@@ -125,6 +127,13 @@ class AgentSource:
         mean = sum(pull for pull, _ in pulls) / len(pulls)
         return Vote("rl", Action.from_sign(mean), min(abs(mean), 1.0), "; ".join(words for _, words in pulls))
 
+    def look(self, indicators: Mapping[str, float], position: Mapping[str, float], risk: Mapping[str, float]) -> _Seen:
+        """What the leverage agent makes of a bar; where it has just voted on the very same one, that."""
+        seen, self._seen = self._seen, None
+        if seen is not None and seen.indicators is indicators and seen.position is position and seen.risk is risk:
+            return seen
+        return _Seen.of(self.leverage, indicators, position, risk)
+
 
 class AgentPolicy:
     """Base leverage of the leverage agent; while it is not trained or lacks inputs, of another policy.
@@ -132,8 +141,8 @@ class AgentPolicy:
     The agent's action is read as in training: a LONG or SHORT proposes its multiple, all else the fallback's leverage.
     """
 
-    def __init__(self, agent: LeverageRLAgent, fallback: LeveragePolicy) -> None:
-        self.agent, self.fallback = agent, fallback
+    def __init__(self, source: AgentSource, fallback: LeveragePolicy) -> None:
+        self.source, self.fallback = source, fallback
 
     def propose(
         self,
@@ -144,16 +153,12 @@ class AgentPolicy:
     ) -> LeverageProposal:
         """Propose; the fallback's figures stand beside the agent's in the reason."""
         other = self.fallback.propose(indicators, current_position, risk_info, regime)
-        if not self.agent.trained:
+        if not self.source.leverage.trained:
             return other
-        state = _leverage_state(indicators, current_position, risk_info)
-        if not state.ready:
+        seen = self.source.look(indicators, current_position, risk_info)
+        if seen.missing or not seen.action.side:
             return other
-        number, info = self.agent.select_action(state)
-        action = LeverageAction(number)
-        if not action.side:
-            return other
-        probability = float(info["probabilities"][number])
+        action, probability = seen.action, seen.probabilities[seen.action]
         return LeverageProposal(
             direction=Direction.LONG if action.side > 0 else Direction.SHORT,
             leverage=min(action.leverage, other.leverage),
@@ -162,26 +167,48 @@ class AgentPolicy:
         )
 
 
-def _leverage_state(
-    indicators: Mapping[str, float], position: Mapping[str, float], risk: Mapping[str, float]
-) -> LeverageState:
-    return LeverageState.from_market_data(indicators=indicators, position_info=position, risk_info=risk)
+class _Seen(NamedTuple):
+    """What the leverage agent makes of one bar: its network is asked once for the vote and the leverage."""
+
+    indicators: Mapping[str, float]
+    position: Mapping[str, float]
+    risk: Mapping[str, float]
+    missing: tuple[str, ...]  # empty where the agent knows enough to act
+    action: LeverageAction
+    probabilities: list[float]
+
+    @classmethod
+    def of(
+        cls,
+        agent: LeverageRLAgent,
+        indicators: Mapping[str, float],
+        position: Mapping[str, float],
+        risk: Mapping[str, float],
+    ) -> _Seen:
+        state = LeverageState.from_market_data(indicators=indicators, position_info=position, risk_info=risk)
+        if not state.ready:
+            return cls(indicators, position, risk, state.missing, LeverageAction.HOLD, [])
+        probabilities = agent.probabilities(state).tolist()
+        best = LeverageAction(probabilities.index(max(probabilities)))
+        return cls(indicators, position, risk, (), best, probabilities)
 
 
-def _leverage_pull(agent: LeverageRLAgent, state: LeverageState, position: float) -> tuple[float, str]:
-    number, info = agent.select_action(state)
+_SIDES = tuple(action.side for action in LeverageAction)
+_KEEPS = tuple(action in (LeverageAction.HOLD, LeverageAction.REDUCE_HALF) for action in LeverageAction)
+
+
+def _leverage_pull(seen: _Seen, position: float) -> tuple[float, str]:
     held = (position > 0.0) - (position < 0.0)
     pull = 0.0
-    for action, probability in zip(LeverageAction, info["probabilities"], strict=True):
-        keeps = action in (LeverageAction.HOLD, LeverageAction.REDUCE_HALF)
-        pull += float(probability) * (action.side or (held if keeps else 0))
-    return pull, f"leverage agent {LeverageAction(number).name} ({float(info['probabilities'][number]):.0%})"
+    for side, keeps, probability in zip(_SIDES, _KEEPS, seen.probabilities, strict=True):
+        pull += probability * (side or (held if keeps else 0))
+    return pull, f"leverage agent {seen.action.name} ({seen.probabilities[seen.action]:.0%})"
 
 
 def _basic_pull(agent: RLAgent, state: State, position: float) -> tuple[float, str]:
     held = (position > 0.0) - (position < 0.0)
-    hold, buy, sell = (float(probability) for probability in agent.probabilities(state))
-    chosen = BasicAction(agent.select_action(state))
+    hold, buy, sell = probabilities = agent.probabilities(state).tolist()
+    chosen = BasicAction(probabilities.index(max(probabilities)))
     # BUY against a short only closes it, as in training.
     pull = buy * (1 if held >= 0 else 0) - sell * (1 if held <= 0 else 0) + hold * held
     return pull, f"basic agent {chosen.name} ({(hold, buy, sell)[chosen]:.0%})"
