@@ -9,7 +9,7 @@ ARGS   ?=
 PYTHONS ?= python3.11 python3.12 python3.13
 
 .DEFAULT_GOAL := help
-.PHONY: help demo bench test test-slow test-llm test-pythons lint dev clean
+.PHONY: help demo bench test test-slow test-llm test-pythons lint docs dev clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -65,6 +65,10 @@ lint: $(VENV)/.lint  ## format, lint, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(VENV)/.lint  ## the documentation site, to build/site; a broken link or a warning fails
+	$(PIP) ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 dev: $(BIN)/python  ## the same environment with the package editable
 	$(PIP) --editable ".[all,test,lint]"
