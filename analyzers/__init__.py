@@ -5,7 +5,20 @@ from ai_backtrader.analyzers.compare import Comparison, compare
 from ai_backtrader.analyzers.decisions import Decisions
 from ai_backtrader.analyzers.evidence import Evidence
 from ai_backtrader.analyzers.liquidations import Liquidations
+from ai_backtrader.analyzers.observers import ConfidenceObserver, LeverageObserver, MarginObserver
 from ai_backtrader.analyzers.performance import Performance
 from ai_backtrader.analyzers.timeline import Timeline
 
-__all__ = ["Allocations", "Comparison", "Decisions", "Evidence", "Liquidations", "Performance", "Timeline", "compare"]
+__all__ = [
+    "Allocations",
+    "Comparison",
+    "ConfidenceObserver",
+    "Decisions",
+    "Evidence",
+    "LeverageObserver",
+    "Liquidations",
+    "MarginObserver",
+    "Performance",
+    "Timeline",
+    "compare",
+]

@@ -38,7 +38,7 @@
       font: { color: "@ink", size: narrow ? 11 : 13, family: getComputedStyle(document.body).fontFamily },
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       margin: { l: narrow ? 44 : 64, r: narrow ? 8 : 16, t: 8, b: 36 },
-      height: chart.height, hovermode: "closest", dragmode: touch ? false : "zoom", uirevision: "kept",
+      height: chart.height, hovermode: "closest", modebar: { bgcolor: "rgba(0,0,0,0)", color: "@faint", activecolor: "@own" }, dragmode: touch ? false : "zoom", uirevision: "kept",
       hoverlabel: { bgcolor: "@panel", bordercolor: "@line", font: { color: "@ink" }, align: "left", namelength: -1 },
       legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" },
       showlegend: chart.traces.filter((trace) => trace.showlegend !== false).length > 1,
@@ -53,7 +53,7 @@
   };
   const config = {
     responsive: true, displaylogo: false, displayModeBar: touch ? false : "hover",
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+    modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
   };
   const draw = (chart) => Plotly.react(chart.id, dressed(chart.traces, "traces"), layoutOf(chart), config);
 

@@ -7,12 +7,18 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from ai_backtrader.analyzers import Comparison, compare
 from ai_backtrader.errors import AIBacktraderError
+from ai_backtrader.parameter_optimizer import OptimizationResult, WalkForwardResult
+from ai_backtrader.reports.html.comparisons import comparison_sections, training_sections
 from ai_backtrader.reports.html.page import page_of
 from ai_backtrader.reports.html.parts import Section
 from ai_backtrader.reports.html.runs import run_of, run_sections
+from ai_backtrader.reports.html.searches import evolution_sections, optimization_sections, walk_forward_sections
+from ai_backtrader.rl import TrainingResult
+from ai_backtrader.strategy_evolver import EvolutionResult
 
-__all__ = ["html_page", "save_html", "sections_of"]
+__all__ = ["html_page", "save_comparison", "save_html", "sections_of"]
 
 
 def sections_of(result: Any) -> tuple[str, list[Section]]:
@@ -23,6 +29,17 @@ def sections_of(result: Any) -> tuple[str, list[Section]]:
         run = run_of(result)
         figures = run["performance"].get_analysis()
         return f"{figures['strategy']} on {figures['symbol']}", run_sections(run)
+    match result:
+        case EvolutionResult():
+            return f"Evolution on {result.run.get('symbol', 'market data')}", evolution_sections(result)
+        case OptimizationResult():
+            return f"{result.strategy} on {result.symbol} {result.timeframe}", optimization_sections(result)
+        case WalkForwardResult():
+            return f"Walk-forward over {len(result.folds)} tests", walk_forward_sections(result)
+        case TrainingResult():
+            return f"{result.agent} agent on {result.symbol}", training_sections(result)
+        case Comparison():
+            return "Strategies side by side", comparison_sections(result)
     raise AIBacktraderError(
         f"save_html takes a strategy that Cerebro has run, a search's or a training's result, or a comparison; got "
         f"{type(result).__name__}"
@@ -42,11 +59,12 @@ def save_html(result: Any, path: str | PathLike[str], *, title: str | None = Non
     ----------
     result
         A strategy that Cerebro has run with the analyzer ``Performance`` (``cerebro.run()`` itself: its first), or a
-        mapping of such analyzers by name.
+        mapping of such analyzers by name; the result of ``evolve``, ``optimize``, ``walk_forward``, ``train_agent`` or
+        ``compare``.
     path
         File to write.
     title
-        None names the strategy and what it traded.
+        None names what was run and on what.
 
     Raises
     ------
@@ -54,3 +72,30 @@ def save_html(result: Any, path: str | PathLike[str], *, title: str | None = Non
         If the result is none of these, there is nothing to show, or plotly is missing (extra ``[report]``).
     """
     Path(path).write_text(html_page(result, title=title), encoding="utf-8")
+
+
+def save_comparison(
+    results: Mapping[str, Any], path: str | PathLike[str], *, title: str | None = None, **options: Any
+) -> Comparison:
+    """Compare strategies and write them side by side, with the growth of each on one chart.
+
+    Parameters
+    ----------
+    results
+        By name, as for :func:`~ai_backtrader.analyzers.compare`; those with the analyzer ``Performance`` are drawn.
+    path
+        File to write.
+    title
+        None names what it is.
+    **options
+        Further keyword arguments of ``compare``.
+
+    Returns
+    -------
+    Comparison
+        What was written.
+    """
+    comparison = compare(results, **options)
+    page = page_of(comparison_sections(comparison, results), title=title or "Strategies side by side")
+    Path(path).write_text(page, encoding="utf-8")
+    return comparison

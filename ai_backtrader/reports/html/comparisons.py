@@ -1,0 +1,146 @@
+"""Sections of strategies side by side, and of a training beside its baselines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ai_backtrader.analyzers import Comparison
+from ai_backtrader.reports.figures import MISSING, number, percent
+from ai_backtrader.reports.html.funds import COLOURS, DASHES
+from ai_backtrader.reports.html.parts import Chart, Part, Section, Table, Words, line, marks, moments, numbers, thinned
+from ai_backtrader.reports.html.parts import safe as plain
+from ai_backtrader.rl import TrainingResult
+
+__all__ = ["comparison_sections", "training_sections"]
+
+
+def comparison_sections(comparison: Comparison, results: Mapping[str, Any] | None = None) -> list[Section]:
+    """Verdict, Sharpe ratios with their intervals, the table, and the growth of those whose path is known.
+
+    Parameters
+    ----------
+    comparison
+        Of :func:`~ai_backtrader.analyzers.compare`.
+    results
+        What was compared, as it was given to ``compare``: for the growth of each on one chart.
+    """
+    parts: list[Part] = [Words(text=comparison.verdict, kind="verdict")]
+    curves = _curves(results or {})
+    if curves:
+        parts.append(
+            Chart(
+                title="Growth of 1", traces=curves, height=400, told=f"{len(curves)} accounts.",
+                layout={"hovermode": "x unified", "xaxis": {"type": "date"}, "yaxis": {"type": "log"}},
+            )
+        )  # fmt: skip
+    parts += [_intervals(comparison), _compared(comparison)]
+    return [Section(title="Comparison", parts=parts)]
+
+
+def _curves(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    traces, market = [], None
+    for place, (name, result) in enumerate(results.items()):
+        path = _path(result)
+        if path is None:
+            continue
+        times, growth, held = path
+        market = (times, held) if held is not None and market is None else market
+        shown = thinned(growth)
+        style = {"dash": DASHES[place // len(COLOURS) % 4], "hovertemplate": "%{y:.3f}"}
+        traces.append(line(moments(times[shown]), growth[shown], name, COLOURS[place % len(COLOURS)], **style))
+    if market is not None:
+        times, held = market
+        shown = thinned(held)
+        traces.append(
+            line(moments(times[shown]), held[shown], "buy and hold", "@market", dash="dot", hovertemplate="%{y:.3f}")
+        )
+    return traces
+
+
+def _path(result: Any) -> tuple[Any, Any, Any] | None:
+    for analyzer in getattr(result, "analyzers", (result,)):
+        if hasattr(analyzer, "growth") and hasattr(analyzer, "buy_and_hold"):
+            held = analyzer.buy_and_hold
+            return analyzer.times, analyzer.growth, held / held[0] if held.size else None
+    return None
+
+
+def _intervals(comparison: Comparison) -> Chart:
+    frame = comparison.frame
+    sharpe = frame["sharpe_ratio"].to_numpy(dtype=np.float64)
+    low = np.nan_to_num(sharpe - frame["sharpe_low"].to_numpy(dtype=np.float64))
+    high = np.nan_to_num(frame["sharpe_high"].to_numpy(dtype=np.float64) - sharpe)
+    spread = {"type": "data", "symmetric": False, "array": numbers(high), "arrayminus": numbers(low), "color": "@own"}
+    trace = marks(numbers(sharpe), [0.0], "Sharpe ratio", "@own", "circle", size=11, hovertemplate="%{y}: %{x:.2f}")
+    trace |= {"y": [plain(name) for name in frame.index], "error_x": spread}
+    return Chart(
+        title="Annual Sharpe ratio with its interval", traces=[trace], height=120 + 40 * len(frame),
+        layout={"yaxis": {"range": [len(frame) - 0.4, -0.6]}, "xaxis": {"title": {"text": "Sharpe ratio, annual"}}},
+        told=", ".join(f"{name} {number(value)}" for name, value in zip(frame.index, sharpe.tolist(), strict=True)),
+        note=f"Intervals of {1.0 - comparison.alpha:.0%}; where they overlap the order says little.",
+    )  # fmt: skip
+
+
+def _compared(comparison: Comparison) -> Table:
+    heads = (
+        "Strategy", "Return", "CAGR", "Sharpe", "Sortino", "Drawdown", "Trades", "Above 0", "Above holding", "Deflated",
+        "p (Holm)",
+    )  # fmt: skip
+    rows = [
+        (
+            str(name), percent(row["total_return"]), percent(row["cagr"]), number(row["sharpe_ratio"]),
+            number(row["sortino_ratio"]), percent(row["max_drawdown"], signed=False),
+            MISSING if math.isnan(row["trades"]) else f"{row['trades']:,.0f}",
+            *(percent(row[key], signed=False) for key in ("probabilistic_sharpe", "beats_holding")),
+            number(row["deflated_sharpe"]), MISSING if math.isnan(row["p_holm"]) else f"{row['p_holm']:.3f}",
+        )
+        for name, row in comparison.frame.iterrows()
+    ]  # fmt: skip
+    return Table(heads=heads, rows=rows, caption=f"Family of {comparison.family}, level {comparison.alpha:g}")
+
+
+def training_sections(result: TrainingResult) -> list[Section]:
+    """Verdict, learning of each seed, and the test beside the baselines."""
+    looks = [
+        line(
+            [look.steps for look in seed.looks], [look.validation_growth for look in seed.looks], f"seed {seed.seed}",
+            COLOURS[place % len(COLOURS)], dash=DASHES[place // len(COLOURS) % 4], mode="lines+markers",
+        )
+        for place, seed in enumerate(result.seeds)
+    ]  # fmt: skip
+    parts: list[Part] = [Words(text=result.verdict, kind="verdict")]
+    if looks:
+        parts.append(
+            Chart(
+                title="Growth on the validation bars as it learns", traces=looks, told=f"{len(looks)} seeds.",
+                layout={"xaxis": {"title": {"text": "Environment steps"}}, "yaxis": {"title": {"text": "ln growth"}}},
+                height=320,
+            )
+        )  # fmt: skip
+    equities = {f"seed {seed.seed}": seed.test_equity for seed in result.seeds} | dict(result.baseline_equity)
+    traces = []
+    for place, (name, equity) in enumerate(equities.items()):
+        if equity.size:
+            shown = thinned(equity)
+            style = {"dash": DASHES[place // len(COLOURS) % 4], "hovertemplate": "%{y:,.2f}"}
+            traces.append(line(numbers(shown), equity[shown], name, COLOURS[place % len(COLOURS)], **style))
+    if traces:
+        layout = {"hovermode": "x unified", "xaxis": {"title": {"text": "Bar of the test"}}}
+        parts.append(Chart(title="Account on the test bars", traces=traces, layout=layout, height=360, told="Test."))
+    rows = [
+        (
+            name, percent(found.total_return), number(found.sharpe_ratio), percent(found.max_drawdown, signed=False),
+            f"{found.trades:,}", f"{found.liquidations:,}",
+        )
+        for name, found in (
+            *((f"seed {seed.seed}", seed.test) for seed in result.seeds), *result.baselines.items()
+        )
+        if found is not None
+    ]  # fmt: skip
+    if rows:
+        parts.append(Table(heads=("Test", "Return", "Sharpe", "Drawdown", "Trades", "Liquidations"), rows=rows))
+    return [Section(title="Training", parts=parts)]
