@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Self
 
 from ai_backtrader.engine.evolved_source import EvolvedSource
 from ai_backtrader.engine.settings import EngineSettings
 from ai_backtrader.engine.sources import AdviceSource, AgentPolicy, AgentSource, LearnerHealth, OnlineSource
+from ai_backtrader.errors import SettingsError
 from ai_backtrader.events import ForgetfulJournal, Journal
 from ai_backtrader.learning_db import LearningDatabase
 from ai_backtrader.leverage import LeverageManager, VolatilityTargetPolicy
@@ -35,6 +37,9 @@ class Engine:
     advisor
         Sees each decision before it is taken and may lower its risk: an
         :class:`~ai_backtrader.llm_advisor.Advisor`, or anything that answers as one does; None abstains.
+    agents
+        Trained agents that vote (at most one of each kind), such as :func:`ai_backtrader.rl.load_pretrained` gives;
+        an agent that is not given is fresh, and abstains until it is trained.
 
     Attributes
     ----------
@@ -54,6 +59,7 @@ class Engine:
         *,
         journal: Journal | None = None,
         advisor: Advisor | AdvicePort | None = None,
+        agents: Iterable[RLAgent | LeverageRLAgent] = (),
     ) -> None:
         self.settings = EngineSettings() if settings is None else settings
         seed = self.settings.seed
@@ -65,8 +71,7 @@ class Engine:
             self.settings.optimizer, seed=seed, journal=self.journal, store=self.database, ledger=self.database
         )
         self.evolver = StrategyEvolver(self.settings.evolver, seed=seed)
-        self.rl_agent = RLAgent()
-        self.leverage_agent = LeverageRLAgent()
+        self.rl_agent, self.leverage_agent = _pair(agents)
         self._agents = AgentSource(self.rl_agent, self.leverage_agent)
         policy = AgentPolicy(self._agents, VolatilityTargetPolicy(self.settings.leverage))
         self.leverage_manager = LeverageManager(self.settings.leverage, policy=policy)
@@ -122,3 +127,12 @@ class Engine:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _pair(agents: Iterable[RLAgent | LeverageRLAgent]) -> tuple[RLAgent, LeverageRLAgent]:
+    given = tuple(agents)
+    basic = [agent for agent in given if isinstance(agent, RLAgent)]
+    leverage = [agent for agent in given if isinstance(agent, LeverageRLAgent)]
+    if len(basic) > 1 or len(leverage) > 1 or len(basic) + len(leverage) < len(given):
+        raise SettingsError("Engine", [f"agents must hold at most one RLAgent and one LeverageRLAgent, got {given!r}"])
+    return basic[0] if basic else RLAgent(), leverage[0] if leverage else LeverageRLAgent()

@@ -21,7 +21,7 @@ from ai_backtrader.market import MarketData, compute_features
 from ai_backtrader.parameter_optimizer import technical_rules
 from ai_backtrader.rl import LeverageState
 from ai_backtrader.rules import StrategyChromosome
-from ai_backtrader.simulation import simulate
+from ai_backtrader.simulation import Simulator, simulate
 from ai_backtrader.values import Action
 
 PARAMETER_OPTIMIZER = """
@@ -283,7 +283,7 @@ def _fresh_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     reset_engine()
 
 
-@pytest.mark.parametrize("kind", ["sync", "async"])
+@pytest.mark.parametrize("kind", ["sync", pytest.param("async", marks=pytest.mark.slow)])
 def test_the_parameter_optimizer_answers_as_printed(run: Run, kind: str, data: MarketData) -> None:
     def backtest(parameters: dict[str, Any]) -> float:
         result = simulate(data, technical_rules(parameters))
@@ -301,8 +301,10 @@ def test_the_parameter_optimizer_answers_as_printed(run: Run, kind: str, data: M
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_the_strategy_evolver_answers_as_printed(run: Run, kind: str, data: MarketData) -> None:
+    simulator = Simulator(data)
+
     def fitness(chromosome: StrategyChromosome) -> float:
-        return simulate(data, chromosome).metrics["sharpe"]
+        return simulator.run(chromosome).metrics["sharpe"]
 
     async def awaited(chromosome: StrategyChromosome) -> float:
         await asyncio.sleep(0)
@@ -354,6 +356,7 @@ def test_the_orchestrator_answers_as_printed(
     assert "trigger" in sources["llm"], "the advisor was asked, and had nothing to object to"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_background_tasks_run_as_printed(run: Run, kind: str, data: MarketData, indicators: dict[str, float]) -> None:
     def backtest(parameters: dict[str, Any]) -> float:
@@ -363,8 +366,10 @@ def test_background_tasks_run_as_printed(run: Run, kind: str, data: MarketData, 
         await asyncio.sleep(0)
         return backtest(parameters)
 
+    simulator = Simulator(data)
+
     def sharpe(chromosome: StrategyChromosome) -> float:
-        return simulate(data, chromosome).metrics["sharpe"]
+        return simulator.run(chromosome).metrics["sharpe"]
 
     space = run(
         ORCHESTRATOR, RUN_OPTIMIZATION, RUN_EVOLUTION, current_indicators=indicators, entry_indicators=indicators,

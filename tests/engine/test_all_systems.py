@@ -63,6 +63,7 @@ def test_the_same_run_twice_gives_the_same_answer(whole: Any, eurusd: MarketData
     assert again.closed_trades == whole.closed_trades
 
 
+@pytest.mark.slow
 def test_the_look_ahead_check_is_clean_with_every_system_on(eurusd: MarketData, systems: SimpleNamespace) -> None:
     data = eurusd.head(420)
 
