@@ -17,6 +17,7 @@ from ai_backtrader.cli.db import db_app
 from ai_backtrader.cli.files import load_data
 from ai_backtrader.cli.inspecting import audit, lookahead
 from ai_backtrader.cli.options import (
+    Agents,
     AsJson,
     Cash,
     Commission,
@@ -47,6 +48,11 @@ SAMPLE_COMMISSION = (
     0.00005  # of the notional: half a pip, what an FX account pays; the default suits a perpetual's taker
 )
 
+SEEN = (
+    "The agents that voted were trained on the first part of these bars, selected on the next and looked at the last once: "
+    "nothing they earn here is unseen. Their cards say what they do not beat."
+)
+
 app = typer.Typer(
     name="ai-backtrader",
     help="The AI trading engine for Backtrader: real margin, the same answer twice, honest evidence.",
@@ -60,6 +66,7 @@ data_app = typer.Typer(help="Look at market data.", no_args_is_help=True)
 def demo(
     data: Annotated[Path | None, typer.Option(help="File of bars; left out: the sample that ships with us.")] = None,
     seed: Seed = 0,
+    agents: Agents = "pretrained",
     database: Database = None,
     as_json: AsJson = False,
     plot: Plot = None,
@@ -72,6 +79,7 @@ def demo(
         None,
         None,
         {"commission": commission, "seed": seed},
+        agents=agents,
         database=database,
         as_json=as_json,
         plot=plot,
@@ -94,6 +102,7 @@ def backtest(
     funding: Funding = None,
     short: Short = True,
     seed: Seed = 0,
+    agents: Agents = "none",
     database: Database = None,
     as_json: AsJson = False,
     plot: Plot = None,
@@ -107,7 +116,7 @@ def backtest(
             "risk_budget": risk_budget, "maintenance_rate": maintenance_rate, "liquidation_fee": liquidation_fee,
             "funding": funding, "allow_short": short, "seed": seed,
         },
-        database=database, as_json=as_json, plot=plot, quiet=quiet,
+        agents=agents, database=database, as_json=as_json, plot=plot, quiet=quiet,
     )  # fmt: skip
 
 
@@ -142,6 +151,7 @@ def _trade(
     repair: str | None,
     options: dict[str, Any],
     *,
+    agents: str,
     database: Path | None,
     as_json: bool,
     plot: Path | None,
@@ -154,11 +164,13 @@ def _trade(
     settings = BacktestSettings(**{name: value for name, value in options.items() if value is not None})
     data = load_data(path, symbol, repair)
     with progress_bar(f"Trading {data.symbol}", len(data), show=not (quiet or as_json)) as advance:
-        result = run_backtest(data, settings, database=database, on_progress=advance)
+        result = run_backtest(data, settings, database=database, agents=agents, on_progress=advance)
     if as_json:
         print_json(to_json(result))
     else:
         Console().print(result_table(result))
+        if path is None and agents == "pretrained":
+            Console().print(SEEN, highlight=False)
     if plot is not None:
         save_plot(result, plot)
         if not as_json:

@@ -77,6 +77,7 @@ def run_backtest(
     settings: BacktestSettings,
     *,
     database: Path | None = None,
+    agents: str = "none",
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Trade ``data`` with AIStrategy and give what the analyzers saw.
@@ -89,6 +90,8 @@ def run_backtest(
         Costs, limits, seed.
     database
         Learning database in which the run, its trades and its regimes are kept; None keeps nothing.
+    agents
+        ``"pretrained"``: those that ship with the package vote; ``"none"``; or the path of a trained agent's file.
     on_progress
         Called with the number of bars done, now and then; None for silence.
 
@@ -100,7 +103,7 @@ def run_backtest(
     """
     card = _run_card(data, settings)
     limits = LeverageSettings(risk_budget=settings.risk_budget, max_leverage=settings.max_leverage)
-    engine = Engine(EngineSettings(seed=settings.seed, database=database, leverage=limits))
+    engine = Engine(EngineSettings(seed=settings.seed, database=database, leverage=limits), agents=_agents(agents))
     if engine.database is not None:
         bars = {data.symbol: data.fingerprint}
         engine.database.start_run("backtest", settings=card["settings"], seed=settings.seed, data=bars)
@@ -137,6 +140,15 @@ def run_backtest(
         "liquidations": found.liquidations,
         "decisions": found.decisions,
     }
+
+
+def _agents(which: str) -> list[Any]:
+    from ai_backtrader.rl import load_agent, load_pretrained
+    from ai_backtrader.rl.shipped import PRETRAINED
+
+    if which == "none":
+        return []
+    return [load_pretrained(kind) for kind in PRETRAINED] if which == "pretrained" else [load_agent(which)]
 
 
 def _numbers(analysis: Mapping[str, Any]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 __all__ = [
+    "Agents",
     "AsJson",
     "Cash",
     "Checkpoint",
@@ -58,3 +59,4 @@ Jobs = Annotated[int, typer.Option(help="Threads; the outcome is the same.")]
 Checkpoint = Annotated[Path | None, typer.Option(help="Keep the search in this file as it goes.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")]
 Database = Annotated[Path | None, typer.Option(help="Learning database to keep and count everything in.")]
+Agents = Annotated[str, typer.Option(help="Trained agents that vote: 'pretrained', 'none', or the file of one.")]
