@@ -54,7 +54,7 @@ def baseline_plays(
     Notes
     -----
     The volatility target is long at all times, at that of the leverages 1, 3, 5 and 10 which is nearest (in ratio) to
-    3 times the volatility of the train bars over that of the last 100 bars, decided once in 24 bars.
+    the volatility of the train bars over that of the last 100 bars, decided once in 24 bars.
     """
     env = judging_arrays(data, settings, leveraged=True, segment=segments["test"], features=features)
     start, last = int(env.shared["first_start"][0]), int(env.shared["last_bar"][0])
@@ -75,7 +75,7 @@ def _volatility_target(data: MarketData, train: Segment, start: int, last: int) 
     for place in range(0, last - start, _EVERY):
         bar = start + place
         now = float(np.std(changes[max(0, bar - _WINDOW) : bar]))
-        wanted = 3.0 * usual / max(now, 1e-12)
+        wanted = usual / max(now, 1e-12)
         nearest = int(np.argmin(np.abs(np.log(_LEVERAGES / max(wanted, 1e-12)))))
         actions[place] = LeverageAction.LONG_1X + nearest
     return actions
