@@ -49,8 +49,8 @@ SAMPLE_COMMISSION = (
 )
 
 SEEN = (
-    "The agents that voted were trained on the first part of these bars, selected on the next and looked at the last once: "
-    "nothing they earn here is unseen. Their cards say what they do not beat."
+    "The agents that voted were trained on the first part of these bars, selected on the next and looked at the last "
+    "once: nothing they earn here is unseen. Their cards say what they do not beat."
 )
 
 app = typer.Typer(

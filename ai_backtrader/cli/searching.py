@@ -34,6 +34,8 @@ from ai_backtrader.cli.output import print_json
 
 __all__ = ["evolve", "optimize"]
 
+Report = Annotated[Path | None, typer.Option(help="Write the result as an HTML page, to be opened offline.")]
+
 
 def evolve(
     data: DataFile,
@@ -59,12 +61,14 @@ def evolve(
     database: Database = None,
     as_json: AsJson = False,
     plot: Plot = None,
+    report: Report = None,
     quiet: Quiet = False,
 ) -> None:
     """Search strategies, select them on bars the search has not seen, examine them once on sealed ones."""
     from ai_backtrader.cli.evolve import Interrupted, export_best, run_evolve
     from ai_backtrader.market import MaintenanceTiers
     from ai_backtrader.reports.evolution import evolution_table, save_evolution_plot
+    from ai_backtrader.reports.html import save_html
     from ai_backtrader.strategy_evolver import Fitness
 
     broker = {
@@ -86,7 +90,9 @@ def evolve(
         print_json(result.to_dict())
     else:
         Console().print(evolution_table(result))
-    for path, save, word in ((plot, save_evolution_plot, "Picture"), (export, export_best, "Strategy")):
+    for path, save, word in (
+        (plot, save_evolution_plot, "Picture"), (report, save_html, "Report"), (export, export_best, "Strategy"),
+    ):  # fmt: skip
         if path is not None:
             save(result, path)
             if not as_json:
@@ -124,11 +130,13 @@ def optimize(
     database: Database = None,
     as_json: AsJson = False,
     plot: Plot = None,
+    report: Report = None,
     quiet: Quiet = False,
 ) -> None:
     """Search the best parameters of a strategy, and say what finding them cost and whether they hold unseen."""
     from ai_backtrader.cli.optimize import run_optimize
     from ai_backtrader.market import MaintenanceTiers
+    from ai_backtrader.reports.html import save_html
     from ai_backtrader.reports.optimization import optimization_table, save_optimization_plot
 
     with open_database(database) as kept:
@@ -144,9 +152,10 @@ def optimize(
         print_json(result.to_dict())
     else:
         Console().print(optimization_table(result))
-    if plot is not None:
-        save_optimization_plot(result, plot)
-        if not as_json:
-            Console().print(f"Picture: {plot}", highlight=False)
+    for path, save, word in ((plot, save_optimization_plot, "Picture"), (report, save_html, "Report")):
+        if path is not None:
+            save(result, path)
+            if not as_json:
+                Console().print(f"{word}: {path}", highlight=False)
     if result.interrupted:
         raise typer.Exit(130)
