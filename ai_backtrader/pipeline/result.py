@@ -14,6 +14,8 @@ from ai_backtrader.values import FrozenMapping
 
 __all__ = ["STAGES", "PipelineResult", "Stage", "findings"]
 
+_LUCK = 0.05
+
 STAGES = ("optimise", "evolve", "train", "rehearse", "allocate", "walk")
 """In the order of a run."""
 
@@ -96,12 +98,15 @@ class PipelineResult:
             figures, evidence = walk["members"][name], walk["evidence"][name]
             own = f"{_percent(figures['total_return'])} (Sharpe ratio {_number(figures['sharpe_ratio'])})"
             better = _above(figures["sharpe_ratio"], holding["sharpe_ratio"]) and figures["total_return"] > 0.0
-            word = "beats" if better else "does not beat"
+            luckless = evidence["p_value"] is not None and evidence["p_value"] <= _LUCK
+            proven = luckless and (evidence["deflated"] or 0.0) >= 1.0 - _LUCK
+            word = ("beats" if proven else "is ahead of") if better else "does not beat"
             luck = ""
             if better:
                 luck = (
-                    f"; probability of so much by luck {_number(evidence['p_value'])}, deflated by "
-                    f"{evidence['trials']:,} trials {_number(evidence['deflated'])}"
+                    f"; the probability of so much by luck is {_number(evidence['p_value'])}, the deflated Sharpe "
+                    f"ratio after {evidence['trials']:,} trials {_number(evidence['deflated'])}"
+                    f"{'' if proven else ': not proven'}"
                 )
             sentences.append(f"{words} {word} holding for its risk: {own} against {held}{luck}.")
         if walk["opening"] > 1:
