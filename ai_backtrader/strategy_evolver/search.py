@@ -158,9 +158,7 @@ def evolve(
     trials = None if ledger is None else _Trials(ledger, TrialKey(data.fingerprint, "evolved"), search.run_id)
     with open_executor(executor, jobs=1 if executor == "local" else jobs) as apply:
         while search.evolution.generation < n_generations:
-            generation, sharpes = search.step(apply if executor != "local" else None, jobs)
-            if trials is not None:
-                trials.add(sharpes, generation.number)
+            generation = search.step(apply if executor != "local" else None, jobs, trials)
             if on_generation is not None:
                 on_generation(generation)
     search.note_exam()
@@ -250,8 +248,8 @@ class _Search:
         """Name of the search: the same when it is resumed or repeated."""
         return "evolve-" + hashlib.sha256(json.dumps(self.identity, sort_keys=True, default=str).encode()).hexdigest()
 
-    def step(self, apply: Map | None, jobs: int) -> tuple[Generation, list[float]]:
-        """One generation: ask, evaluate, tell, keep. Also gives the Sharpe ratios per bar of those evaluated."""
+    def step(self, apply: Map | None, jobs: int, trials: _Trials | None) -> Generation:
+        """One generation: ask, evaluate, tell, count, keep."""
         asked = self.evolution.ask()
         if apply is None:
             scores, sharpes = self.evaluator.measure(asked, threads=jobs)
@@ -266,8 +264,12 @@ class _Search:
         self.leaders.append(self.evolution.best.candidate)
         for island in self.evolution.islands:
             self._add(member for member in island.members[:_TOPS])
+        if trials is not None:
+            # Before the checkpoint: who is stopped in between evaluates the generation again, and it counts once; the
+            # other way round it would never be counted.
+            trials.add(sharpes, generation.number)
         self.write()
-        return generation, sharpes
+        return generation
 
     def _add(self, members: Any) -> None:
         self.finalists.update({member.candidate: member.score for member in members if math.isfinite(member.score)})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from ai_backtrader.events import Event, StrategyEvolved
 from ai_backtrader.evidence import MemoryLedger, TrialKey, deflated_sharpe_ratio, kurtosis, skewness
 from ai_backtrader.market import MarketData
 from ai_backtrader.simulation import Simulator
-from ai_backtrader.strategy_evolver import EvolutionResult, evolve
+from ai_backtrader.strategy_evolver import EvolutionResult, evolve, search
 
 
 class Notebook:
@@ -38,6 +40,36 @@ def test_every_evaluation_is_counted_once_over_all_searches(edge_market: MarketD
     other = _search(edge_market, ledger, seed=2)
     assert ledger.trials(key).n_trials == one.evaluations + other.evaluations
     assert _search(edge_market, None).trials is None
+
+
+def test_a_search_stopped_right_after_its_checkpoint_or_before_counts_every_generation_once(
+    edge_market: MarketData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = TrialKey(edge_market.fingerprint, "evolved")
+    write = search.write_checkpoint
+    for when in ("before", "after"):
+        ledger, path = MemoryLedger(), tmp_path / f"{when}.json"
+        written: list[Path] = []
+        monkeypatch.setattr(search, "write_checkpoint", _stopping(write, written, when))
+        with pytest.raises(KeyboardInterrupt):
+            _search(edge_market, ledger, checkpoint=path)
+        monkeypatch.setattr(search, "write_checkpoint", write)
+        result = _search(edge_market, ledger, checkpoint=path, resume=True)
+        assert result.trials == ledger.trials(key)
+        assert ledger.trials(key).n_trials == result.evaluations
+
+
+def _stopping(write: Any, written: list[Path], when: str) -> Any:
+    """Writes checkpoints, until a kill comes at the third one: before it is written or after."""
+
+    def stopped(target: Path, **content: Any) -> None:
+        written.append(target)
+        if len(written) < 3 or when == "after":
+            write(target, **content)
+        if len(written) == 3:
+            raise KeyboardInterrupt
+
+    return stopped
 
 
 def test_the_ledger_is_told_sharpe_ratios_per_bar_of_the_train_bars(edge_market: MarketData) -> None:
