@@ -126,7 +126,7 @@ def _over_time(run: Mapping[str, Any]) -> Section:
     ]  # fmt: skip
     if timeline is not None and timeline.series("funding").any():
         charts.append(_funding_chart(timeline))
-    note = "Drag over a chart to zoom, all of them follow; double-click to come back."
+    note = "With a mouse, drag over a chart to zoom: all of them follow. Double-click to come back."
     if bars_seen > 4 * BUCKETS:
         note += (
             f" Of {bars_seen:,} bars each curve shows the first, lowest, highest and last of every "
