@@ -67,7 +67,7 @@ def _stages(result: PipelineResult) -> Table:
 
 def _members(result: PipelineResult) -> Table:
     walk = result.walk
-    title = f"The walk, {walk['first'][:10]} to {walk['last'][:10]}: {walk['bars']:,} bars that nothing had seen (capital at start and end)"
+    title = f"The walk, {walk['first'][:10]} to {walk['last'][:10]}: {walk['bars']:,} unseen bars (capital at start and end)"
     table = _table(title, "", "Return", "Sharpe", "Drawdown", "Trades", "Liquidated", "Start", "End")
     for name, figures in walk["members"].items():
         first, last = (walk[key].get(name) for key in ("weights", "last_weights"))
