@@ -30,6 +30,7 @@ from ai_backtrader.cli.options import (
     Plot,
     Quiet,
     Repair,
+    Report,
     RiskBudget,
     Seed,
     Short,
@@ -70,6 +71,7 @@ def demo(
     database: Database = None,
     as_json: AsJson = False,
     plot: Plot = None,
+    report: Report = None,
     quiet: Quiet = False,
 ) -> None:
     """Trade real data with AIStrategy: EUR/USD, hourly, 2017, or a file of your own."""
@@ -83,6 +85,7 @@ def demo(
         database=database,
         as_json=as_json,
         plot=plot,
+        report=report,
         quiet=quiet,
     )
 
@@ -106,6 +109,7 @@ def backtest(
     database: Database = None,
     as_json: AsJson = False,
     plot: Plot = None,
+    report: Report = None,
     quiet: Quiet = False,
 ) -> None:
     """Trade a file of bars with AIStrategy on a broker with real margin."""
@@ -116,7 +120,7 @@ def backtest(
             "risk_budget": risk_budget, "maintenance_rate": maintenance_rate, "liquidation_fee": liquidation_fee,
             "funding": funding, "allow_short": short, "seed": seed,
         },
-        agents=agents, database=database, as_json=as_json, plot=plot, quiet=quiet,
+        agents=agents, database=database, as_json=as_json, plot=plot, report=report, quiet=quiet,
     )  # fmt: skip
 
 
@@ -155,6 +159,7 @@ def _trade(
     database: Path | None,
     as_json: bool,
     plot: Path | None,
+    report: Path | None,
     quiet: bool,
 ) -> None:
     # Imported here: `ai-backtrader --help` should not wait for Backtrader and Numba.
@@ -175,3 +180,9 @@ def _trade(
         save_plot(result, plot)
         if not as_json:
             Console().print(f"Picture: {plot}", highlight=False)
+    if report is not None:
+        from ai_backtrader.reports.html import save_html
+
+        save_html(result, report)
+        if not as_json:
+            Console().print(f"Report: {report}", highlight=False)

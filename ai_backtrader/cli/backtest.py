@@ -12,7 +12,7 @@ from typing import Any
 
 import backtrader as bt
 
-from ai_backtrader.analyzers import Decisions, Liquidations, Performance
+from ai_backtrader.analyzers import Decisions, Liquidations, Performance, Timeline
 from ai_backtrader.brokers import LeverageBroker
 from ai_backtrader.checks import Faults
 from ai_backtrader.cli.progress import Progress
@@ -124,7 +124,7 @@ def run_backtest(
         allow_short=settings.allow_short,
         slippage=settings.slippage,
     )
-    for analyzer in (Performance, Liquidations, Decisions):
+    for analyzer in (Performance, Liquidations, Decisions, Timeline):
         cerebro.addanalyzer(analyzer)
     if on_progress is not None:
         cerebro.addanalyzer(Progress, callback=on_progress)
@@ -139,6 +139,7 @@ def run_backtest(
         "performance": found.performance,
         "liquidations": found.liquidations,
         "decisions": found.decisions,
+        "timeline": found.timeline,
     }
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "Plot",
     "Quiet",
     "Repair",
+    "Report",
     "Resume",
     "RiskBudget",
     "Seed",
@@ -60,3 +61,4 @@ Checkpoint = Annotated[Path | None, typer.Option(help="Keep the search in this f
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")]
 Database = Annotated[Path | None, typer.Option(help="Learning database to keep and count everything in.")]
 Agents = Annotated[str, typer.Option(help="Trained agents that vote: 'pretrained', 'none', or the file of one.")]
+Report = Annotated[Path | None, typer.Option(help="Write the result as an HTML page, to be opened offline.")]

@@ -67,7 +67,8 @@ def _stages(result: PipelineResult) -> Table:
 
 def _members(result: PipelineResult) -> Table:
     walk = result.walk
-    title = f"The walk, {walk['first'][:10]} to {walk['last'][:10]}: {walk['bars']:,} unseen bars (capital at start and end)"
+    span = f"{walk['first'][:10]} to {walk['last'][:10]}"
+    title = f"The walk, {span}: {walk['bars']:,} unseen bars (capital at start and end)"
     table = _table(title, "", "Return", "Sharpe", "Drawdown", "Trades", "Liquidated", "Start", "End")
     for name, figures in walk["members"].items():
         first, last = (walk[key].get(name) for key in ("weights", "last_weights"))

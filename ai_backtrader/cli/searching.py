@@ -25,6 +25,7 @@ from ai_backtrader.cli.options import (
     Plot,
     Quiet,
     Repair,
+    Report,
     Resume,
     Seed,
     Slippage,
@@ -33,8 +34,6 @@ from ai_backtrader.cli.options import (
 from ai_backtrader.cli.output import print_json
 
 __all__ = ["evolve", "optimize"]
-
-Report = Annotated[Path | None, typer.Option(help="Write the result as an HTML page, to be opened offline.")]
 
 
 def evolve(
