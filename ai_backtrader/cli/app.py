@@ -67,7 +67,10 @@ data_app = typer.Typer(help="Look at market data.", no_args_is_help=True)
 def demo(
     data: Annotated[Path | None, typer.Option(help="File of bars; left out: the sample that ships with us.")] = None,
     seed: Seed = 0,
-    agents: Agents = "pretrained",
+    agents: Annotated[
+        str | None,
+        typer.Option(help="Trained agents that vote; left out: the shipped ones on the sample, none on your bars."),
+    ] = None,
     database: Database = None,
     as_json: AsJson = False,
     plot: Plot = None,
@@ -81,7 +84,7 @@ def demo(
         None,
         None,
         {"commission": commission, "seed": seed},
-        agents=agents,
+        agents=("pretrained" if data is None else "none") if agents is None else agents,
         database=database,
         as_json=as_json,
         plot=plot,
