@@ -137,15 +137,20 @@ def test_ctrl_c_says_how_to_go_on(bars: Path, tmp_path: Path) -> None:
     checkpoint = tmp_path / "s.json"
     command = [sys.executable, "-m", "ai_backtrader", "evolve", str(bars), "--generations", "100000"]
     with subprocess.Popen(
-        [*command, "--checkpoint", str(checkpoint)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+        [*command, "--checkpoint", str(checkpoint)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # A shell that runs the tests in its background has children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
         deadline = time.monotonic() + 300  # the first run ever compiles the kernels
         while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         assert checkpoint.exists(), "no generation was finished in time"
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
+        try:
+            _, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130, stderr
     assert "Stopped after generation" in stderr
     assert "the same command with --resume goes on" in stderr

@@ -195,6 +195,8 @@ def test_after_a_kill_or_ctrl_c_the_outcome_is_that_of_an_uninterrupted_search(
     with subprocess.Popen(
         [sys.executable, "-c", KILLED, str(bars), str(path)],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        # A shell that runs the tests in its background has children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:  # fmt: skip
         assert process.stdout is not None
         for line in process.stdout:
