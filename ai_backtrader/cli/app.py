@@ -109,6 +109,10 @@ def backtest(
     short: Short = True,
     seed: Seed = 0,
     agents: Agents = "none",
+    llm: Annotated[
+        str, typer.Option(help="Language model that may object: 'off', 'live', 'record' or 'replay' (see `advisor`).")
+    ] = "off",
+    llm_record: Annotated[Path | None, typer.Option(help="File of its recorded answers.")] = None,
     database: Database = None,
     as_json: AsJson = False,
     plot: Plot = None,
@@ -123,7 +127,8 @@ def backtest(
             "risk_budget": risk_budget, "maintenance_rate": maintenance_rate, "liquidation_fee": liquidation_fee,
             "funding": funding, "allow_short": short, "seed": seed,
         },
-        agents=agents, database=database, as_json=as_json, plot=plot, report=report, quiet=quiet,
+        agents=agents, llm=llm, llm_record=llm_record, database=database, as_json=as_json, plot=plot, report=report,
+        quiet=quiet,
     )  # fmt: skip
 
 
@@ -159,6 +164,8 @@ def _trade(
     options: dict[str, Any],
     *,
     agents: str,
+    llm: str = "off",
+    llm_record: Path | None = None,
     database: Path | None,
     as_json: bool,
     plot: Path | None,
@@ -166,19 +173,26 @@ def _trade(
     quiet: bool,
 ) -> None:
     # Imported here: `ai-backtrader --help` should not wait for Backtrader and Numba.
-    from ai_backtrader.cli.backtest import BacktestSettings, run_backtest
+    from ai_backtrader.cli.backtest import BacktestSettings, advice_words, run_backtest
     from ai_backtrader.reports import result_table, save_plot, to_json
 
+    advisor = None
+    if llm != "off":
+        from ai_backtrader.llm_advisor import get_advisor
+
+        advisor = get_advisor(mode=llm, store=llm_record)
     settings = BacktestSettings(**{name: value for name, value in options.items() if value is not None})
     data = load_data(path, symbol, repair)
     with progress_bar(f"Trading {data.symbol}", len(data), show=not (quiet or as_json)) as advance:
-        result = run_backtest(data, settings, database=database, agents=agents, on_progress=advance)
+        result = run_backtest(data, settings, database=database, agents=agents, advisor=advisor, on_progress=advance)
     if as_json:
         print_json(to_json(result))
     else:
         Console().print(result_table(result))
         if path is None and agents == "pretrained":
             Console().print(SEEN, highlight=False)
+        if advisor is not None:
+            Console().print(advice_words(advisor.report()), highlight=False, markup=False)
     if plot is not None:
         save_plot(result, plot)
         if not as_json:

@@ -19,10 +19,11 @@ from ai_backtrader.cli.progress import Progress
 from ai_backtrader.datafeeds import PerpetualData
 from ai_backtrader.engine import Engine, EngineSettings
 from ai_backtrader.leverage import LeverageSettings
+from ai_backtrader.llm_advisor import Advisor, AdvisorReport
 from ai_backtrader.market import MaintenanceTiers, MarketData
 from ai_backtrader.strategies import AIStrategy
 
-__all__ = ["BacktestSettings", "run_backtest"]
+__all__ = ["BacktestSettings", "advice_words", "run_backtest"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,7 @@ def run_backtest(
     *,
     database: Path | None = None,
     agents: str = "none",
+    advisor: Advisor | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Trade ``data`` with AIStrategy and give what the analyzers saw.
@@ -92,6 +94,8 @@ def run_backtest(
         Learning database in which the run, its trades and its regimes are kept; None keeps nothing.
     agents
         ``"pretrained"``: those that ship with the package vote; ``"none"``; or the path of a trained agent's file.
+    advisor
+        Language model that may object; None asks none.
     on_progress
         Called with the number of bars done, now and then; None for silence.
 
@@ -103,7 +107,9 @@ def run_backtest(
     """
     card = _run_card(data, settings)
     limits = LeverageSettings(risk_budget=settings.risk_budget, max_leverage=settings.max_leverage)
-    engine = Engine(EngineSettings(seed=settings.seed, database=database, leverage=limits), agents=_agents(agents))
+    engine = Engine(
+        EngineSettings(seed=settings.seed, database=database, leverage=limits), agents=_agents(agents), advisor=advisor
+    )
     if engine.database is not None:
         bars = {data.symbol: data.fingerprint}
         engine.database.start_run("backtest", settings=card["settings"], seed=settings.seed, data=bars)
@@ -133,6 +139,12 @@ def run_backtest(
     if engine.database is not None:
         engine.database.finish_run(figures=_numbers(found.performance.get_analysis()))
     engine.close()
+    if advisor is not None:
+        told = advisor.report()
+        card["advisor"] = {
+            "model": told.model, "mode": told.mode, "training_cutoff": str(told.training_cutoff or "unknown"),
+            "consultations": told.consultations, "advised": told.advised, "warnings": list(told.warnings),
+        }  # fmt: skip
     return {
         "run": card,
         "strategy": strategy,
@@ -141,6 +153,16 @@ def run_backtest(
         "decisions": found.decisions,
         "timeline": found.timeline,
     }
+
+
+def advice_words(report: AdvisorReport) -> str:
+    """What the model did in a run, and what to mind, in plain words."""
+    cutoff = "an unknown date" if report.training_cutoff is None else f"{report.training_cutoff}"
+    asked = (
+        f"asked on {report.consultations:,} of {report.bars:,} bars, {report.advised:,} answers, {report.seconds:.0f} s"
+    )
+    lines = [f"Advisor {report.model} ({report.mode}), which has read until {cutoff}: {asked}.", *report.warnings]
+    return "\n".join(lines)
 
 
 def _agents(which: str) -> list[Any]:
