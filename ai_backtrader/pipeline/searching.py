@@ -76,7 +76,8 @@ def evolve_strategies(
     -------
     dict
         ``champions`` with ``rules`` (JSON text), ``passed``, ``confidence`` (one less the p-value of the sealed test),
-        …; ``evaluations``, ``verdict``.
+        …; ``evaluations``, ``verdict``; ``history``, one entry a generation: ``number``, ``best``, ``median``,
+        ``diversity``, ``immigrants``, and ``validation``, the fitness of its best on bars the search has not seen.
     """
     test = settings.rehearsal_share
     result = evolve(
@@ -97,7 +98,17 @@ def evolve_strategies(
         }
         for champion in result.champions
     ]  # fmt: skip
-    return {"champions": plain(champions), "evaluations": result.evaluations, "verdict": result.verdict}
+    history = [
+        {
+            "number": one.number, "best": one.best, "median": one.median, "diversity": one.diversity,
+            "immigrants": one.immigrants, "validation": unseen,
+        }
+        for one, unseen in zip(result.history, result.validation_history, strict=True)
+    ]  # fmt: skip
+    return {
+        "champions": plain(champions), "evaluations": result.evaluations, "verdict": result.verdict,
+        "history": plain(history),
+    }  # fmt: skip
 
 
 def train_agent_on(
@@ -111,7 +122,9 @@ def train_agent_on(
     Returns
     -------
     document, arrays
-        ``seeds``, ``passed``, ``kept``, ``reason``; ``weights`` of the chosen seed's network.
+        ``seeds``, ``passed``, ``kept``, ``reason``; ``looks``, one entry a seed: ``seed``, ``chosen`` and, one value a
+        look at the validation bars, ``steps``, ``validation_growth``, ``loss``; ``weights`` of the chosen seed's
+        network.
     """
     work = settings.work
     if not work.agent_steps:
@@ -140,5 +153,13 @@ def train_agent_on(
         "seeds": len(result.seeds), "steps": result.steps, "kept": True, "reason": result.verdict,
         "passed": above and best.luck * opening <= 0.05, "test": asdict(test), "luck": best.luck, "opening": opening,
         "baselines": {name: figures.total_return for name, figures in result.baselines.items()},
+        "looks": [
+            {
+                "seed": outcome.seed, "chosen": outcome is best, "steps": [look.steps for look in outcome.looks],
+                "validation_growth": [look.validation_growth for look in outcome.looks],
+                "loss": [look.loss for look in outcome.looks],
+            }
+            for outcome in result.seeds
+        ],
     }  # fmt: skip
     return plain(document), {"weights": best.weights}
