@@ -124,10 +124,10 @@ def _climb(
 
 
 def _new(points: _Array, taken: _Array) -> NDArray[np.bool_]:
-    new = np.ones(len(points), bool)
-    for start in range(0, len(points), 256):
-        part = points[start : start + 256]
-        new[start : start + 256] = (np.abs(part[:, None] - taken[None]).max(axis=2) > _SAME).all(axis=1)
+    from scipy.spatial import KDTree
+
+    apart = KDTree(taken).query(points, p=np.inf, distance_upper_bound=_SAME)[0]
+    new: NDArray[np.bool_] = np.isinf(apart)
     return new
 
 

@@ -37,6 +37,9 @@ _VARIANCE_SPREAD = 1.0
 _JITTER = 1e-10
 _SCALE_BOUNDS, _NOISE_BOUNDS, _VARIANCE_BOUNDS = (0.02, 50.0), (1e-8, 1.0), (0.05, 20.0)
 
+# Of a forest: the spread of its trees is the uncertainty, and a leaf is never surer than this.
+_TREES, _LEAF_VARIANCE = 100, 1e-6
+
 
 class Surrogate(Protocol):
     """A model of losses over features; less is better."""
@@ -147,15 +150,28 @@ class ForestSurrogate:
 
         forest = ExtraTreesRegressor if self.kind == "et" else RandomForestRegressor
         self._model = forest(
-            n_estimators=100, min_samples_leaf=2, min_variance=1e-6, n_jobs=1,
+            n_estimators=_TREES, min_samples_leaf=2, min_variance=_LEAF_VARIANCE, n_jobs=1,
             random_state=int(rng.integers(2**31 - 1)),
         )  # fmt: skip
         self._model.fit(features, losses)
 
     def predict(self, features: _Array) -> tuple[_Array, _Array]:
-        """Mean and standard deviation over the trees and inside their leaves."""
-        mean, spread = self._model.predict(features, return_std=True)
-        return mean, np.maximum(spread, 1e-9)
+        """Mean and standard deviation over the trees and inside their leaves (Hutter et al. 2014, section 4.3.2).
+
+        The figures of skopt's ``predict(return_std=True)``, which checks its input anew for each of the trees and
+        spends nine tenths of its time on that.
+        """
+        rows = np.ascontiguousarray(features, dtype=np.float32)
+        mean, square = np.zeros(len(rows)), np.zeros(len(rows))
+        for estimator in self._model.estimators_:
+            tree = estimator.tree_
+            leaves = tree.apply(rows)
+            value = tree.value[leaves, 0, 0]
+            mean += value
+            square += np.maximum(tree.impurity[leaves], _LEAF_VARIANCE) + value * value
+        count = len(self._model.estimators_)
+        mean /= count
+        return mean, np.maximum(np.sqrt(np.maximum(square / count - mean * mean, 0.0)), 1e-9)
 
     def believe(self, feature: _Array) -> bool:
         """Always False: trees cannot take a point without growing anew."""

@@ -5,6 +5,7 @@ import pytest
 from scipy.optimize import check_grad
 
 from ai_backtrader.parameter_optimizer.surrogate import (
+    ForestSurrogate,
     make_surrogate,
     negative_log_likelihood,
     negative_log_prior,
@@ -59,3 +60,16 @@ def test_believing_a_point_is_a_fit_with_its_prediction():
         there = rng.random((50, 3))
         for ours, expected in zip(grown.predict(there), fresh.predict(there), strict=True):
             np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["et", "rf"])
+def test_a_forest_predicts_what_scikit_optimize_predicts(kind):
+    rng = np.random.default_rng(3)
+    features, losses, asked = rng.random((60, 6)), rng.normal(size=60), rng.random((200, 6))
+    forest = ForestSurrogate(kind)
+    with quiet():
+        forest.fit(features, losses, tune=True, rng=rng)
+        mean, spread = forest._model.predict(asked, return_std=True)
+    ours = forest.predict(asked)
+    np.testing.assert_array_equal(ours[0], mean)
+    np.testing.assert_array_equal(ours[1], np.maximum(spread, 1e-9))
