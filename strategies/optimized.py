@@ -15,6 +15,7 @@ from ai_backtrader.brokers import LeverageBroker
 from ai_backtrader.checks import Faults
 from ai_backtrader.datafeeds import PerpetualData
 from ai_backtrader.errors import AIBacktraderError, SettingsError
+from ai_backtrader.executors import open_executor
 from ai_backtrader.market import MarketData
 from ai_backtrader.market.margin import MaintenanceTiers
 from ai_backtrader.parameter_optimizer import (
@@ -26,7 +27,6 @@ from ai_backtrader.parameter_optimizer import (
     technical_rules,
 )
 from ai_backtrader.parameter_optimizer.evaluation import broker_words, content_digest, fingerprint_of
-from ai_backtrader.parameter_optimizer.executors import open_executor
 from ai_backtrader.parameter_optimizer.settings import TECHNICAL_SPACE
 from ai_backtrader.rules import StrategyChromosome
 from ai_backtrader.simulation import FILL_DTYPE, FillReason, SimulationResult, SimulationSettings

@@ -1,9 +1,9 @@
 """The parameter optimizer: the best parameters by symbol and regime, and what finding them cost."""
 
+from ai_backtrader.executors import EXECUTORS
 from ai_backtrader.parameter_optimizer.answers import AnswerStore
 from ai_backtrader.parameter_optimizer.dimensions import Boolean, Categorical, Dimension, Integer, Real
 from ai_backtrader.parameter_optimizer.evaluation import Backtests, CompiledBacktests, Evaluation, Evaluator, Slices
-from ai_backtrader.parameter_optimizer.executors import EXECUTORS
 from ai_backtrader.parameter_optimizer.objectives import OBJECTIVES, NoScore, Objective, Outcome
 from ai_backtrader.parameter_optimizer.optimizer import BacktestFunction, ParameterOptimizer
 from ai_backtrader.parameter_optimizer.optimizing import optimize, optimize_backtests

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ai_backtrader.checkpoints import read_checkpoint, write_checkpoint
 from ai_backtrader.checks import Faults
 from ai_backtrader.errors import AIBacktraderError, SettingsError
 from ai_backtrader.events import ForgetfulJournal, Journal
 from ai_backtrader.evidence.ledger import TrialKey, TrialLedger
+from ai_backtrader.executors import open_executor
 from ai_backtrader.parameter_optimizer.answers import (
     AnswerStore,
     answer_of,
@@ -24,9 +26,7 @@ from ai_backtrader.parameter_optimizer.answers import (
     key_of,
     question_of,
 )
-from ai_backtrader.parameter_optimizer.checkpoint import read_checkpoint, write_checkpoint
-from ai_backtrader.parameter_optimizer.executors import open_executor
-from ai_backtrader.parameter_optimizer.search import Search
+from ai_backtrader.parameter_optimizer.search import CHECKPOINT_SCHEMA, Search
 from ai_backtrader.parameter_optimizer.settings import TECHNICAL_SPACE, OptimizationConfig, OptimizerSettings
 from ai_backtrader.parameter_optimizer.space import Parameters, Space
 from ai_backtrader.parameter_optimizer.trials import Proposal, SearchResult, Trial
@@ -251,7 +251,9 @@ class _Run:
         self.key = key_of(self.question)
         self.saved = 0.0
         if resume and checkpoint is not None:
-            self.search = Search.from_state(space, read_checkpoint(checkpoint, identity=self.question))
+            self.search = Search.from_state(
+                space, read_checkpoint(checkpoint, schema=CHECKPOINT_SCHEMA, identity=self.question)
+            )
         else:
             self.search = Search(
                 space, n_trials=config.n_trials, seed=optimizer.seed, surrogate=settings.surrogate,
@@ -359,7 +361,9 @@ class _Run:
 
     def _save(self) -> None:
         if self.checkpoint is not None:
-            write_checkpoint(self.checkpoint, identity=self.question, state=self.search.state())
+            write_checkpoint(
+                self.checkpoint, schema=CHECKPOINT_SCHEMA, identity=self.question, state=self.search.state()
+            )
             self.saved = time.monotonic()
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ai_backtrader.checkpoints import read_checkpoint, write_checkpoint
 from ai_backtrader.checks import Faults
 from ai_backtrader.errors import SettingsError
 from ai_backtrader.events import Journal, ParametersOptimized
@@ -19,7 +20,6 @@ from ai_backtrader.evidence import MemoryLedger, SharpeEvidence, TrialKey, Trial
 from ai_backtrader.market import MarketData
 from ai_backtrader.market.margin import MaintenanceTiers
 from ai_backtrader.parameter_optimizer.answers import AnswerStore
-from ai_backtrader.parameter_optimizer.checkpoint import read_checkpoint, write_checkpoint
 from ai_backtrader.parameter_optimizer.evaluation import (
     FEWEST_REGIME_TRADES,
     Backtests,
@@ -42,7 +42,7 @@ from ai_backtrader.parameter_optimizer.judging import (
 )
 from ai_backtrader.parameter_optimizer.objectives import Objective, Outcome
 from ai_backtrader.parameter_optimizer.result import Batch, OptimizationResult, Part, ScoredTrial
-from ai_backtrader.parameter_optimizer.search import Search
+from ai_backtrader.parameter_optimizer.search import CHECKPOINT_SCHEMA, Search
 from ai_backtrader.parameter_optimizer.settings import TECHNICAL_SPACE
 from ai_backtrader.parameter_optimizer.space import Space
 from ai_backtrader.parameter_optimizer.technical import Family, technical_rules
@@ -322,7 +322,7 @@ class _Work:
             self._resume(self.path)
 
     def _resume(self, path: Path) -> None:
-        state = read_checkpoint(path, identity=self.identity)
+        state = read_checkpoint(path, schema=CHECKPOINT_SCHEMA, identity=self.identity)
         self.search = Search.from_state(self.question.space, state)
         # Their returns are needed again, and were not kept; the surrogate, which costs the most, was.
         told = self.search.trials
@@ -340,7 +340,7 @@ class _Work:
                     search.tell(proposal.number, evaluation.score, failed=evaluation.failed)
                     self._keep(proposal.number, evaluation)
                 if self.path is not None:
-                    write_checkpoint(self.path, identity=self.identity, state=search.state())
+                    write_checkpoint(self.path, schema=CHECKPOINT_SCHEMA, identity=self.identity, state=search.state())
                 if on_batch is not None:
                     on_batch(self._progress())
         except KeyboardInterrupt:

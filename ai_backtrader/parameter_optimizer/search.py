@@ -19,7 +19,10 @@ from ai_backtrader.parameter_optimizer.space import Space
 from ai_backtrader.parameter_optimizer.surrogate import Surrogate, make_surrogate, quiet
 from ai_backtrader.parameter_optimizer.trials import Proposal, Trial
 
-__all__ = ["Search"]
+__all__ = ["CHECKPOINT_SCHEMA", "Search"]
+
+CHECKPOINT_SCHEMA = "ai-backtrader/search/1"
+"""Name and version of the format of a search in a file."""
 
 _Array = NDArray[np.float64]
 

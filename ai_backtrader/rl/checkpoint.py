@@ -7,11 +7,8 @@ in the digest's own place: one flipped byte anywhere is noticed.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ai_backtrader.errors import AIBacktraderError, SettingsError
+from ai_backtrader.files import write_whole
 
 __all__ = ["CHECKPOINT_SCHEMA", "check_identity", "read_checkpoint", "write_checkpoint"]
 
@@ -134,27 +132,10 @@ def _digest(text: bytes, body: bytes) -> str:
 
 
 def _replace(target: Path, content: bytes) -> None:
-    temporary: str | None = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=target.name + ".", suffix=".part", dir=target.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-        temporary = None
-        if os.name != "nt":  # Windows cannot open folders; its rename is durable without
-            folder = os.open(target.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        write_whole(target, content)
     except OSError as error:
         raise AIBacktraderError(
             f"checkpoint {target}: cannot be written ({error.strerror or error}); give a path in a folder that "
             "exists and may be written"
         ) from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)

@@ -1,9 +1,9 @@
 """Search for strategies by evolution: breed, evaluate, select, and examine honestly."""
 
+from ai_backtrader.executors import EXECUTORS, open_executor
 from ai_backtrader.strategy_evolver.evolution import Evolution, Island, Member, Score
 from ai_backtrader.strategy_evolver.evolver import FitnessFunction, StrategyEvolver
 from ai_backtrader.strategy_evolver.exam import Exam
-from ai_backtrader.strategy_evolver.executors import EXECUTORS, open_executor
 from ai_backtrader.strategy_evolver.fitness import OBJECTIVES, Fitness
 from ai_backtrader.strategy_evolver.history import Generation
 from ai_backtrader.strategy_evolver.operators import chromosomes, crossover, mutate

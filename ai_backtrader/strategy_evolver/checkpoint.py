@@ -1,23 +1,17 @@
-"""The state of a search in a file: JSON, checked, replaced as a whole or not at all."""
+"""The state of a search between two generations, as JSON values for a checkpoint."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import hashlib
-import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
-from ai_backtrader.errors import AIBacktraderError, SettingsError
+from ai_backtrader.errors import SettingsError
 from ai_backtrader.strategy_evolver.evolution import Evolution, Island, Member
 from ai_backtrader.strategy_evolver.history import Generation
 
-__all__ = ["SCHEMA", "dump_evolution", "load_evolution", "read_checkpoint", "write_checkpoint"]
+__all__ = ["SCHEMA", "dump_evolution", "load_evolution"]
 
 SCHEMA = "ai-backtrader/evolution/1"
 """Name and version of the format."""
@@ -84,110 +78,6 @@ def load_evolution(evolution: Evolution[C], state: Mapping[str, Any]) -> None:
         )
         for island in state["islands"]
     ]
-
-
-def write_checkpoint(path: str | Path, *, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Write a checkpoint: whole, or not at all.
-
-    The text goes to a temporary file beside it, is forced to the disk and renamed over the old one, so that a power
-    cut or ``kill -9`` leaves either the old checkpoint or the new one.
-
-    Parameters
-    ----------
-    path
-        File to write; its folder must exist.
-    identity
-        What the search is of (settings, seed, data): a resume with anything else is refused.
-    state
-        JSON values.
-
-    Raises
-    ------
-    AIBacktraderError
-        If the file cannot be written.
-    """
-    target = Path(path)
-    body = {"identity": dict(identity), "state": dict(state)}
-    text = json.dumps({"schema": SCHEMA, "sha256": _digest(body), **body}, sort_keys=True, allow_nan=False)
-    temporary: str | None = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=target.name + ".", suffix=".part", dir=target.parent)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-        temporary = None
-        _sync_folder(target.parent)
-    except OSError as error:
-        raise AIBacktraderError(
-            f"checkpoint {target}: cannot be written ({error.strerror or error}); give a path in a folder that exists "
-            "and may be written"
-        ) from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-
-
-def read_checkpoint(path: str | Path, *, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """State of a checkpoint that belongs to this search.
-
-    Raises
-    ------
-    AIBacktraderError
-        If there is no such file, or it is damaged.
-    SettingsError
-        If it belongs to another search: the message names what differs.
-    """
-    source = Path(path)
-    damaged = "start anew with another checkpoint file, or restore this one from a copy"
-    try:
-        document = json.loads(source.read_text(encoding="ascii"))
-    except OSError as error:
-        raise AIBacktraderError(
-            f"checkpoint {source}: cannot be read ({error.strerror or error}); start without resume to make one"
-        ) from error
-    except ValueError as error:
-        raise AIBacktraderError(f"checkpoint {source}: is not whole JSON ({error}); {damaged}") from error
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
-        found = document.get("schema") if isinstance(document, dict) else type(document).__name__
-        raise AIBacktraderError(f"checkpoint {source}: schema must be {SCHEMA!r}, got {found!r}; {damaged}")
-    body = {name: document.get(name) for name in ("identity", "state")}
-    if document.get("sha256") != _digest(body) or not isinstance(body["state"], dict):
-        raise AIBacktraderError(f"checkpoint {source}: its content does not match its SHA-256; {damaged}")
-    _check_identity(source, body["identity"] or {}, json.loads(json.dumps(dict(identity))))
-    return body["state"]
-
-
-def _check_identity(source: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    faults = [
-        f"{name} was {_shown(theirs.get(name))}, is {_shown(ours.get(name))}"
-        for name in sorted({*theirs, *ours})
-        if theirs.get(name) != ours.get(name)
-    ]
-    if faults:
-        faults[-1] += "; resume with what it was started with, or start anew with another file"
-        raise SettingsError(f"checkpoint {source} belongs to another search", faults)
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _digest(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True, allow_nan=False).encode("ascii")).hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows cannot open folders; its rename is durable without
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _json_state(state: Any) -> Any:

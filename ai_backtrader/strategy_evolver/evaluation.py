@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ai_backtrader.evidence import bar_returns
+from ai_backtrader.executors import Map
 from ai_backtrader.market import MarketData, compute_features, label_regimes
 from ai_backtrader.rules import StrategyChromosome, strategy_period
 from ai_backtrader.simulation import Simulator
-from ai_backtrader.strategy_evolver.executors import Map
 from ai_backtrader.strategy_evolver.fitness import Fitness, gene_count, worst_regime_sharpe
 
 __all__ = ["Evaluator", "measure_chunk", "regime_trend"]

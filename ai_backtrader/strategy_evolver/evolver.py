@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
+from ai_backtrader.checkpoints import read_checkpoint, write_checkpoint
 from ai_backtrader.checks import Faults
 from ai_backtrader.errors import AIBacktraderError
+from ai_backtrader.executors import Map, open_executor
 from ai_backtrader.market import MarketData
 from ai_backtrader.rules import StrategyChromosome
-from ai_backtrader.strategy_evolver.checkpoint import dump_evolution, load_evolution, read_checkpoint, write_checkpoint
+from ai_backtrader.strategy_evolver.checkpoint import SCHEMA, dump_evolution, load_evolution
 from ai_backtrader.strategy_evolver.evolution import Evolution, Member, Score
-from ai_backtrader.strategy_evolver.executors import Map, open_executor
 from ai_backtrader.strategy_evolver.history import Generation
 from ai_backtrader.strategy_evolver.operators import chromosomes
 from ai_backtrader.strategy_evolver.result import EvolutionResult
@@ -151,7 +152,7 @@ class StrategyEvolver:
             "max_leverage": self.max_leverage, "fitness_fn": getattr(fitness_fn, "__qualname__", str(type(fitness_fn))),
         }  # fmt: skip
         if resume and checkpoint is not None:
-            load_evolution(evolution, read_checkpoint(checkpoint, identity=identity)["evolution"])
+            load_evolution(evolution, read_checkpoint(checkpoint, schema=SCHEMA, identity=identity)["evolution"])
         self.evolution = evolution
         with open_executor(executor, jobs=jobs) as apply:
             here = executor == "local" and jobs == 1
@@ -160,7 +161,9 @@ class StrategyEvolver:
                 generation = evolution.tell(scores)
                 _report(generation)
                 if checkpoint is not None:
-                    write_checkpoint(checkpoint, identity=identity, state={"evolution": dump_evolution(evolution)})
+                    write_checkpoint(
+                        checkpoint, schema=SCHEMA, identity=identity, state={"evolution": dump_evolution(evolution)}
+                    )
                 if on_generation is not None:
                     on_generation(generation)
         return evolution.best.candidate
@@ -193,7 +196,7 @@ async def _evaluated(
     if apply is not None:
         if inspect.iscoroutinefunction(fitness_fn):
             raise AIBacktraderError("run_evolution: an async fitness_fn runs in this process only; leave jobs at 1")
-        return apply(_Guarded(fitness_fn), candidates)
+        return list(apply(_Guarded(fitness_fn), candidates))
     begun = []
     for candidate in candidates:
         begun.append(_guarded(fitness_fn, candidate))

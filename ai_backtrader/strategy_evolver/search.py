@@ -13,18 +13,19 @@ from typing import Any
 
 import numpy as np
 
+from ai_backtrader.checkpoints import read_checkpoint, write_checkpoint
 from ai_backtrader.checks import Faults
 from ai_backtrader.events import Journal, StrategyEvolved
 from ai_backtrader.evidence import TrialCount, TrialKey, TrialLedger, deflated_sharpe_ratio, kurtosis, skewness
+from ai_backtrader.executors import Map, open_executor
 from ai_backtrader.market import MarketData
 from ai_backtrader.market.margin import MaintenanceTiers
 from ai_backtrader.rules import StrategyChromosome
 from ai_backtrader.simulation import SimulationResult, Simulator
-from ai_backtrader.strategy_evolver.checkpoint import dump_evolution, load_evolution, read_checkpoint, write_checkpoint
+from ai_backtrader.strategy_evolver.checkpoint import SCHEMA, dump_evolution, load_evolution
 from ai_backtrader.strategy_evolver.evaluation import Evaluator, regime_trend
 from ai_backtrader.strategy_evolver.evolution import Evolution, Score
 from ai_backtrader.strategy_evolver.exam import examine
-from ai_backtrader.strategy_evolver.executors import Map, open_executor
 from ai_backtrader.strategy_evolver.fitness import Fitness, gene_count, worst_regime_sharpe
 from ai_backtrader.strategy_evolver.history import Generation
 from ai_backtrader.strategy_evolver.operators import chromosomes
@@ -303,13 +304,13 @@ class _Search:
             "exams": self.exams,
             "sums": list(self.sums),
         }
-        write_checkpoint(self.path, identity=self.identity, state=state)
+        write_checkpoint(self.path, schema=SCHEMA, identity=self.identity, state=state)
 
     def resume(self) -> None:
         """Become the search that the checkpoint holds."""
         if self.path is None:
             raise AssertionError("evolve checks that there is a checkpoint")
-        state = read_checkpoint(self.path, identity=self.identity)
+        state = read_checkpoint(self.path, schema=SCHEMA, identity=self.identity)
         load_evolution(self.evolution, state["evolution"])
         self.leaders = [StrategyChromosome.from_json(text) for text in state["leaders"]]
         self.finalists = {StrategyChromosome.from_json(text): float(score) for text, score in state["finalists"]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,15 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ai_backtrader.errors import AIBacktraderError, SettingsError
+from ai_backtrader.errors import SettingsError
 from ai_backtrader.market import MarketData
 from ai_backtrader.strategy_evolver import Evolution, EvolverSettings, Representation, chromosomes, evolve
-from ai_backtrader.strategy_evolver.checkpoint import (
-    dump_evolution,
-    load_evolution,
-    read_checkpoint,
-    write_checkpoint,
-)
+from ai_backtrader.strategy_evolver.checkpoint import dump_evolution, load_evolution
 
 SETTINGS = EvolverSettings(population=20, stagnation=2)
 
@@ -66,62 +60,6 @@ def test_a_representation_without_text_says_what_it_lacks() -> None:
         dump_evolution(evolution)
     with pytest.raises(SettingsError, match="has no load"):
         load_evolution(evolution, {})
-
-
-@pytest.fixture
-def written(tmp_path: Path) -> Path:
-    path = tmp_path / "search.json"
-    write_checkpoint(path, identity={"seed": 1, "data": "abc"}, state={"numbers": [1, 2.5, None]})
-    return path
-
-
-def test_what_is_written_is_read_and_nothing_else_is_left_behind(written: Path) -> None:
-    assert read_checkpoint(written, identity={"seed": 1, "data": "abc"}) == {"numbers": [1, 2.5, None]}
-    assert [path.name for path in written.parent.iterdir()] == ["search.json"]
-
-
-def test_another_search_is_refused_and_every_difference_named(written: Path) -> None:
-    with pytest.raises(SettingsError) as caught:
-        read_checkpoint(written, identity={"seed": 2, "data": "abd", "more": True})
-    assert "belongs to another search" in caught.value.subject
-    assert [fault.split(" was")[0] for fault in caught.value.faults] == ["data", "more", "seed"]
-    assert "seed was 1, is 2" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda text: text[: len(text) // 2], "is not whole JSON"),
-        (lambda text: "", "is not whole JSON"),
-        (lambda text: "[]", "schema must be"),
-        (lambda text: text.replace("evolution/1", "evolution/9"), "schema must be"),
-        (lambda text: text.replace("2.5", "2.6"), "does not match its SHA-256"),
-        (lambda text: text.replace('"seed": 1', '"seed": 3'), "does not match its SHA-256"),
-    ],
-)
-def test_damage_is_noticed(written: Path, damage: Any, message: str) -> None:
-    written.write_text(damage(written.read_text()))
-    with pytest.raises(AIBacktraderError, match=message):
-        read_checkpoint(written, identity={"seed": 1, "data": "abc"})
-
-
-def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(AIBacktraderError, match="start without resume"):
-        read_checkpoint(tmp_path / "none.json", identity={})
-    with pytest.raises(AIBacktraderError, match="give a path in a folder that exists"):
-        write_checkpoint(tmp_path / "no" / "search.json", identity={}, state={})
-
-
-def test_a_failed_write_leaves_the_old_checkpoint(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    before = written.read_bytes()
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(AIBacktraderError, match="No space left on device"):
-        write_checkpoint(written, identity={"seed": 1}, state={})
-    assert written.read_bytes() == before
-    assert [path.name for path in written.parent.iterdir()] == ["search.json"]
 
 
 SEARCH = {"n_generations": 7, "population": 16, "seed": 3, "champions": 3}

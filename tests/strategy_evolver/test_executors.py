@@ -24,7 +24,7 @@ def slow_seven_genes(chromosome: StrategyChromosome) -> float:
 
 def test_results_come_in_the_order_of_the_items() -> None:
     with open_executor() as apply:
-        assert apply(abs, [-3, 1, -2]) == [3, 1, 2]
+        assert list(apply(abs, [-3, 1, -2])) == [3, 1, 2]
 
 
 @pytest.fixture

@@ -25,9 +25,9 @@ EXECUTORS = ("local", "dask", "ray")
 
 
 class Map(Protocol):
-    """Applies a function to every item and gives the results in the order of the items."""
+    """Applies a function to every item and gives the results in the order of the items, each as soon as it is there."""
 
-    def __call__(self, function: Callable[[T], R], items: Sequence[T], /) -> list[R]:
+    def __call__(self, function: Callable[[T], R], items: Sequence[T], /) -> Iterator[R]:
         """Results, one for each item."""
 
 
@@ -39,9 +39,9 @@ def open_executor(name: str = "local", *, jobs: int = 1) -> Iterator[Map]:
     ----------
     name
         ``"local"``: this process with one job, processes of this machine (joblib's loky) with more. ``"dask"``: the
-        cluster of the ``distributed.Client`` that is connected; what a worker that dies had not finished, others
-        do again. ``"ray"``: the cluster that ``ray.init`` joined. The last two need the extra
-        ``[distributed]``.
+        cluster of the ``distributed.Client`` that is connected; what a worker that dies had not finished, others do
+        again. ``"ray"``: the cluster that ``ray.init`` joined. The last two need the extra ``[distributed]`` or
+        ``[ray]``.
     jobs
         Processes of ``"local"``; clusters use all the workers they have.
 
@@ -57,18 +57,19 @@ def open_executor(name: str = "local", *, jobs: int = 1) -> Iterator[Map]:
     faults.whole("jobs", jobs, low=1)
     faults.raise_if_any()
     if name == "local" and jobs == 1:
-        yield lambda function, items: [function(item) for item in items]
+        yield lambda function, items: (function(item) for item in items)
         return
-    joblib = _library("joblib", f"{jobs} jobs")
+    joblib = _library("joblib", f"{jobs} jobs", "distributed")
     if name == "dask":
-        _check_client(_library("distributed", "executor 'dask'"))
+        _check_client(_library("distributed", "executor 'dask'", "distributed"))
     elif name == "ray":
-        _library("ray.util.joblib", "executor 'ray'").register_ray()
+        _library("ray.util.joblib", "executor 'ray'", "ray").register_ray()
     with (
         joblib.parallel_config(backend="loky" if name == "local" else name, n_jobs=jobs if name == "local" else -1),
-        joblib.Parallel() as parallel,
+        # Only loky hands results over one by one.
+        joblib.Parallel(return_as="generator" if name == "local" else "list") as parallel,
     ):
-        yield lambda function, items: list(parallel(joblib.delayed(function)(item) for item in items))
+        yield lambda function, items: iter(parallel(joblib.delayed(function)(item) for item in items))
 
 
 def _check_client(distributed: Any) -> None:
@@ -80,10 +81,10 @@ def _check_client(distributed: Any) -> None:
         ) from error
 
 
-def _library(name: str, purpose: str) -> Any:
+def _library(name: str, purpose: str, extra: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
         raise AIBacktraderError(
-            f"{purpose} need {name.split('.')[0]}, which is not installed: pip install 'ai-backtrader[distributed]'"
+            f"{purpose} need {name.split('.')[0]}, which is not installed: pip install 'ai-backtrader[{extra}]'"
         ) from error

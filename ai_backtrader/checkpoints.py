@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ai_backtrader.errors import AIBacktraderError, SettingsError
+from ai_backtrader.files import write_whole
 
-__all__ = ["SCHEMA", "read_checkpoint", "write_checkpoint"]
-
-SCHEMA = "ai-backtrader/search/1"
-"""Name and version of the format."""
+__all__ = ["read_checkpoint", "write_checkpoint"]
 
 _MEND = "start anew with another checkpoint file, or restore this one from a copy"
 
 
-def write_checkpoint(path: str | Path, *, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+def write_checkpoint(path: str | Path, *, schema: str, identity: Mapping[str, Any], state: Mapping[str, Any]) -> None:
     """Write a checkpoint: whole, or not at all.
-
-    The text is forced to the disk beside the old file and renamed over it: after ``kill -9`` or a power cut there is
-    the old checkpoint or the new one.
 
     Parameters
     ----------
     path
         File to write; its folder must exist.
+    schema
+        Name and version of the format.
     identity
-        What the search is of; a resume with anything else is refused.
+        What the search is of (settings, seed, data): a resume with anything else is refused.
     state
         JSON values.
 
@@ -41,36 +35,24 @@ def write_checkpoint(path: str | Path, *, identity: Mapping[str, Any], state: Ma
     AIBacktraderError
         If the file cannot be written.
     """
-    target = Path(path)
     body = {"identity": dict(identity), "state": dict(state)}
-    text = json.dumps({"schema": SCHEMA, "sha256": _digest(body), **body}, sort_keys=True, allow_nan=False)
-    temporary: str | None = None
+    text = json.dumps({"schema": schema, "sha256": _digest(body), **body}, sort_keys=True, allow_nan=False)
     try:
-        handle, temporary = tempfile.mkstemp(prefix=target.name + ".", suffix=".part", dir=target.parent)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-        temporary = None
+        write_whole(path, text.encode("ascii"))
     except OSError as error:
         raise AIBacktraderError(
-            f"checkpoint {target}: cannot be written ({error.strerror or error}); give a path in a folder that exists "
+            f"checkpoint {path}: cannot be written ({error.strerror or error}); give a path in a folder that exists "
             "and may be written"
         ) from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
 
 
-def read_checkpoint(path: str | Path, *, identity: Mapping[str, Any]) -> dict[str, Any]:
+def read_checkpoint(path: str | Path, *, schema: str, identity: Mapping[str, Any]) -> dict[str, Any]:
     """State of a checkpoint that belongs to this search.
 
     Raises
     ------
     AIBacktraderError
-        If there is no such file, or it is damaged.
+        If there is no such file, it is damaged, or its format is another.
     SettingsError
         If it belongs to another search: the message names what differs.
     """
@@ -83,22 +65,30 @@ def read_checkpoint(path: str | Path, *, identity: Mapping[str, Any]) -> dict[st
         ) from error
     except ValueError as error:
         raise AIBacktraderError(f"checkpoint {source}: is not whole JSON ({error}); {_MEND}") from error
-    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+    if not isinstance(document, dict) or document.get("schema") != schema:
         found = document.get("schema") if isinstance(document, dict) else type(document).__name__
-        raise AIBacktraderError(f"checkpoint {source}: schema must be {SCHEMA!r}, got {found!r}; {_MEND}")
+        raise AIBacktraderError(f"checkpoint {source}: schema must be {schema!r}, got {found!r}; {_MEND}")
     body = {name: document.get(name) for name in ("identity", "state")}
     if document.get("sha256") != _digest(body) or not isinstance(body["state"], dict):
         raise AIBacktraderError(f"checkpoint {source}: its content does not match its SHA-256; {_MEND}")
-    theirs, ours = body["identity"] or {}, json.loads(json.dumps(dict(identity)))
+    _check_identity(source, body["identity"] or {}, json.loads(json.dumps(dict(identity))))
+    return body["state"]
+
+
+def _check_identity(source: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
     faults = [
-        f"{name} was {theirs.get(name)!r:.80}, is {ours.get(name)!r:.80}"
+        f"{name} was {_shown(theirs.get(name))}, is {_shown(ours.get(name))}"
         for name in sorted({*theirs, *ours})
         if theirs.get(name) != ours.get(name)
     ]
     if faults:
         faults[-1] += "; resume with what it was started with, or start anew with another file"
         raise SettingsError(f"checkpoint {source} belongs to another search", faults)
-    return body["state"]
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _digest(body: Mapping[str, Any]) -> str:
