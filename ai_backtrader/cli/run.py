@@ -54,6 +54,13 @@ def run(
     admit: Annotated[
         str, typer.Option(help="Who may vote: what 'passed' its test, or the 'best' found whatever its evidence.")
     ] = "passed",
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Switch a system off, to see what it adds: technical, evolved, rl, online, adaptation, leverage, "
+            "allocator; again for more."
+        ),
+    ] = None,
     jobs: Jobs = 1,
     symbol: Symbol = None,
     repair: Repair = None,
@@ -82,7 +89,7 @@ def run(
                 load_data(data, symbol, repair), profile=profile, seed=seed, database=database, resume=resume,
                 jobs=jobs, on_stage=on_stage, admit=admit, cash=cash, commission=commission, slippage=slippage,
                 max_leverage=max_leverage, risk_budget=risk_budget, maintenance_rate=maintenance_rate,
-                liquidation_fee=liquidation_fee, funding=funding, allow_short=short,
+                liquidation_fee=liquidation_fee, funding=funding, allow_short=short, without=tuple(without or ()),
                 source={
                     "path": None if data is None else str(data.resolve()), "symbol": symbol, "repair": repair,
                 },

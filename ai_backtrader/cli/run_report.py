@@ -52,9 +52,11 @@ def _table(title: str, *columns: str) -> Table:
 
 def _stages(result: PipelineResult) -> Table:
     data, parts = result.card["data"], result.card["parts"]
+    without = result.card["settings"].get("without")  # cards of earlier versions have none
+    off = f", without {', '.join(without)}" if without else ""
     title = (
         f"{data['symbol']}, {data['bars']:,} bars: {parts['walk']:,} to search, train and rehearse on, "
-        f"{parts['bars'] - parts['walk']:,} to walk (profile {result.card['profile']}, seed {result.card['seed']})"
+        f"{parts['bars'] - parts['walk']:,} to walk (profile {result.card['profile']}, seed {result.card['seed']}{off})"
     )
     table = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False)
     table.add_column("Stage", no_wrap=True)

@@ -6,11 +6,12 @@ from ai_backtrader.pipeline.members import BuyAndHold, RegimeRules, from_bar
 from ai_backtrader.pipeline.parts import Parts, parts_of
 from ai_backtrader.pipeline.replay import Replay, card_of, replay_run
 from ai_backtrader.pipeline.result import STAGES, PipelineResult, Stage
-from ai_backtrader.pipeline.settings import PROFILES, PipelineSettings, Profile
+from ai_backtrader.pipeline.settings import PROFILES, SYSTEMS, PipelineSettings, Profile
 
 __all__ = [
     "PROFILES",
     "STAGES",
+    "SYSTEMS",
     "BuyAndHold",
     "Crew",
     "FundRun",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,6 +80,9 @@ class FundRun:
         Of AIStrategy, one a bar.
     trades
         Closed trades by member.
+    fees, funding
+        That each member paid, positions that are still open included; commissions and liquidation fees, in the
+        account's currency. Negative funding was received.
     adaptations
         Searches that AIStrategy made on the way.
     """
@@ -90,6 +94,8 @@ class FundRun:
     plans: list[Planned]
     decisions: list[Decision]
     trades: dict[str, list[TradeClosed]]
+    fees: dict[str, float]
+    funding: dict[str, float]
     adaptations: list[AdaptationRecord]
 
 
@@ -165,7 +171,7 @@ def run_fund(
     )  # fmt: skip
     ran = cerebro.run()
     manager = ran[-1]
-    names = crew.names
+    names, accounts = crew.names, manager.broker.accounts
     ai = ran[0]
     return FundRun(
         times=feed.times[first:],
@@ -178,8 +184,16 @@ def run_fund(
         plans=manager.plans,
         decisions=list(ai.decisions),
         trades={member.fund_name: list(member.fund_trades) for member in ran[:-1]},
+        fees={name: _fees(accounts[name]) for name in names},
+        funding={name: float(accounts[name].funding_paid()) for name in names},
         adaptations=list(ai.adaptations),
     )
+
+
+def _fees(account: Any) -> float:
+    """Commissions and liquidation fees: closing fills book the funding of their position, too, which is none."""
+    booked = account.funding_paid() - math.fsum(account.position_funding(data) for data in account.positions)
+    return math.fsum(order.executed.comm for order in account.orders) - booked
 
 
 def _warm_up(data: MarketData) -> int:

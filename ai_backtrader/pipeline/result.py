@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 
 from ai_backtrader.values import FrozenMapping
 
-__all__ = ["STAGES", "PipelineResult", "Stage", "findings"]
+__all__ = ["STAGES", "SWITCHED_OFF", "PipelineResult", "Stage", "findings"]
 
 _LUCK = 0.05
 
 STAGES = ("optimise", "evolve", "train", "rehearse", "allocate", "walk")
 """In the order of a run."""
+
+SWITCHED_OFF = "switched off"
+"""What a search found that was not made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +143,8 @@ def findings(name: str, found: Mapping[str, Any]) -> str:
 
 def _optimise(found: Mapping[str, Any]) -> str:
     searches = found["searches"]
+    if not searches:
+        return SWITCHED_OFF
     done = [search for search in searches if search["rules"] is not None]
     passed = sum(search["passed"] for search in done)
     names = ", ".join(search["regime"] for search in done)
@@ -167,6 +172,8 @@ def _rehearse(found: Mapping[str, Any]) -> str:
 
 def _allocate(found: Mapping[str, Any]) -> str:
     told = [f"{name} {100.0 * weight:.0f} %" for name, weight in found["weights"].items()]
+    if found["plan"] is None:
+        return f"{', '.join(told)}; equal capital, the allocator is {SWITCHED_OFF}"
     return ", ".join([*told, f"cash {100.0 * found['plan']['cash_weight']:.0f} %"])
 
 

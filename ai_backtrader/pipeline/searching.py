@@ -12,6 +12,7 @@ from ai_backtrader.evidence import TrialLedger
 from ai_backtrader.market import MarketData, compute_features
 from ai_backtrader.parameter_optimizer import TechnicalFamily, optimize
 from ai_backtrader.pipeline.parts import Parts, plain
+from ai_backtrader.pipeline.result import SWITCHED_OFF
 from ai_backtrader.pipeline.settings import PipelineSettings
 from ai_backtrader.rl import EnvironmentSettings, Segment, train_agent
 from ai_backtrader.strategy_evolver import Split, evolve
@@ -31,6 +32,8 @@ def optimise_by_regime(
         ``searches``: one document each, with ``regime`` (None for all bars), ``rules`` (JSON text), ``passed``,
         ``verdict``, …, or ``reason`` where there was nothing to search.
     """
+    if "technical" in settings.without:
+        return {"searches": []}
     family = TechnicalFamily(short=settings.allow_short)
     searches: list[dict[str, Any]] = []
     wanted: tuple[Regime | None, ...] = (None, *settings.work.regimes)
@@ -79,6 +82,8 @@ def evolve_strategies(
         …; ``evaluations``, ``verdict``; ``history``, one entry a generation: ``number``, ``best``, ``median``,
         ``diversity``, ``immigrants``, and ``validation``, the fitness of its best on bars the search has not seen.
     """
+    if "evolved" in settings.without:
+        return {"champions": [], "evaluations": 0, "verdict": SWITCHED_OFF}
     test = settings.rehearsal_share
     result = evolve(
         design, n_generations=settings.work.generations, population=settings.work.population,
@@ -126,9 +131,10 @@ def train_agent_on(
         look at the validation bars, ``steps``, ``validation_growth``, ``loss``; ``weights`` of the chosen seed's
         network.
     """
-    work = settings.work
-    if not work.agent_steps:
-        return {"seeds": 0, "passed": False, "kept": False, "reason": "the profile trains no agent"}, None
+    work, off = settings.work, "rl" in settings.without
+    if off or not work.agent_steps:
+        reason = SWITCHED_OFF if off else "the profile trains no agent"
+        return {"seeds": 0, "passed": False, "kept": False, "reason": reason}, None
     ready = compute_features(design.head(2)).ready_from
     result = train_agent(
         design,

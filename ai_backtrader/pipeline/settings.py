@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,7 +11,12 @@ from ai_backtrader.checks import Faults
 from ai_backtrader.market import MaintenanceTiers
 from ai_backtrader.values import Regime
 
-__all__ = ["PROFILES", "PipelineSettings", "Profile"]
+__all__ = ["PROFILES", "SYSTEMS", "PipelineSettings", "Profile"]
+
+SYSTEMS = ("technical", "evolved", "rl", "online", "adaptation", "leverage", "allocator")
+"""What a run can do without, one by one: to see what each of them adds or costs."""
+
+_VOTERS = {"technical", "evolved", "rl"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +96,12 @@ class PipelineSettings:
     adapt
         Whether AIStrategy searches anew on the way through the walk, where its online learner finds that the market has
         drifted: on the bars up to then alone, and what passes the sealed test of that search votes from then on.
+    without
+        Systems that are switched off, any of :data:`SYSTEMS`. ``"technical"``, ``"evolved"``, ``"rl"``: the source does
+        not vote, its searches are not made, its strategies are no members of the fund; ``"online"``: the learner's
+        judgement is not asked (it still watches for drift); ``"adaptation"``: the same as ``adapt=False``;
+        ``"leverage"``: every entry posts a tenth of the account times the decision's confidence, at 1x, and no
+        leverage manager is asked; ``"allocator"``: all members hold equal capital throughout.
     rebalance_days
         Days between two plans of the allocator in the walk.
     cash, commission, slippage, max_leverage, risk_budget, maintenance_rate, liquidation_fee, funding, allow_short
@@ -104,6 +116,7 @@ class PipelineSettings:
     admit: str = "passed"
     learn_weights: bool = True
     adapt: bool = True
+    without: tuple[str, ...] = ()
     rebalance_days: int = 30
     cash: float = 10_000.0
     commission: float = 0.0005
@@ -125,6 +138,7 @@ class PipelineSettings:
         faults.one_of("admit", self.admit, ("passed", "best"))
         for name in ("learn_weights", "adapt", "allow_short"):
             faults.one_of(name, getattr(self, name), (True, False))
+        self._check_without(faults)
         faults.whole("rebalance_days", self.rebalance_days, low=0)
         faults.number("cash", self.cash, above=0.0)
         for name in ("commission", "slippage", "liquidation_fee"):
@@ -135,6 +149,20 @@ class PipelineSettings:
         if self.funding is not None:
             faults.number("funding", self.funding, low=-0.1, high=0.1)
         faults.raise_if_any()
+        # One way to say it: equal runs have equal settings, and so the same id.
+        off = {*self.without, *(() if self.adapt else ("adaptation",))}
+        object.__setattr__(self, "without", tuple(name for name in SYSTEMS if name in off))
+        object.__setattr__(self, "adapt", "adaptation" not in off)
+
+    def _check_without(self, faults: Faults) -> None:
+        given: object = self.without
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            faults.add(f"without must name systems, any of {', '.join(SYSTEMS)}, got {given!r}")
+            return
+        for name in self.without:
+            faults.one_of("without", name, SYSTEMS)
+        if set(self.without) >= _VOTERS:
+            faults.add("without must leave one of technical, evolved and rl: nobody would vote")
 
     @property
     def work(self) -> Profile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -25,7 +26,7 @@ from ai_backtrader.rules import StrategyChromosome
 from ai_backtrader.strategies.adaptation import Adaptation
 from ai_backtrader.values import Regime
 
-__all__ = ["allocate", "crew_of", "engine_of", "rehearse", "walk"]
+__all__ = ["adaptation_of", "allocate", "crew_of", "engine_of", "rehearse", "walk"]
 
 
 def crew_of(optimised: Mapping[str, Any], evolved: Mapping[str, Any], settings: PipelineSettings) -> Crew:
@@ -33,7 +34,7 @@ def crew_of(optimised: Mapping[str, Any], evolved: Mapping[str, Any], settings: 
     technical = {
         None if search["regime"] == "all" else Regime(search["regime"]): StrategyChromosome.from_json(search["rules"])
         for search in optimised["searches"]
-        if search["rules"] is not None
+        if search["rules"] is not None and "technical" not in settings.without
     }
     found = {
         f"evolved_{champion['fingerprint'][:10]}": StrategyChromosome.from_json(champion["rules"])
@@ -43,7 +44,7 @@ def crew_of(optimised: Mapping[str, Any], evolved: Mapping[str, Any], settings: 
 
 
 def _admitted(evolved: Mapping[str, Any], settings: PipelineSettings) -> list[Mapping[str, Any]]:
-    champions = evolved["champions"]
+    champions = [] if "evolved" in settings.without else evolved["champions"]
     passed = [champion for champion in champions if champion["passed"]]
     return passed or (champions[:1] if settings.admit == "best" else [])
 
@@ -59,7 +60,11 @@ def engine_of(
     source_weights: Mapping[str, float] | None = None,
 ) -> Engine:
     """A fresh engine with the strategies that may vote recalled, and the agent loaded, if it may."""
-    orchestrator = OrchestratorSettings() if source_weights is None else OrchestratorSettings(weights=source_weights)
+    usual = OrchestratorSettings()
+    weights_used = usual.weights if source_weights is None else source_weights
+    orchestrator = dataclasses.replace(
+        usual, weights={name: weight for name, weight in weights_used.items() if name not in settings.without}
+    )
     engine = Engine(
         EngineSettings(
             seed=seed,
@@ -76,7 +81,9 @@ def engine_of(
         )
         for champion in _admitted(evolved, settings)
     )
-    if weights is not None and (agent["passed"] or settings.admit == "best"):
+    if "leverage" in settings.without:
+        engine.orchestrator.sizer = None
+    if weights is not None and "rl" not in settings.without and (agent["passed"] or settings.admit == "best"):
         engine.leverage_agent.take_weights(weights)
     return engine
 
@@ -125,8 +132,11 @@ def allocate(
     Returns
     -------
     dict
-        ``plan`` and ``state``, the allocator's.
+        ``plan`` and ``state``, the allocator's, None where it is switched off; ``weights``.
     """
+    if "allocator" in settings.without:
+        members = rehearsal["members"]
+        return {"plan": None, "weights": dict.fromkeys(members, 1.0 / len(members)), "state": None}
     allocator = MetaAllocator(journal=journal)
     for name, member in rehearsal["members"].items():
         daily, figures = member["daily"], member["figures"]
@@ -164,11 +174,13 @@ def walk(
     document, arrays
         Figures, evidence, attribution, hashes; values at each close.
     """
-    allocator = MetaAllocator(journal=journal)
-    allocator.load_state(allocation["state"])
+    allocator = None
+    if "allocator" not in settings.without:
+        allocator = MetaAllocator(journal=journal)
+        allocator.load_state(allocation["state"])
     run = run_fund(
         data, parts.walk - 1, crew, engine, settings, weights=allocation["weights"], allocator=allocator,
-        adaptation=_adaptation(settings) if settings.adapt else None, on_bar=on_bar,
+        adaptation=adaptation_of(settings), on_bar=on_bar,
     )  # fmt: skip
     close = data.close[parts.walk - 1 :]
     curves = {"fund": run.fund, **run.members}
@@ -188,12 +200,7 @@ def walk(
         "members": {
             name: {
                 **curve_figures(values, data.bars_per_year),
-                "trades": sum(map(len, run.trades.values())) if name == "fund" else len(run.trades[name]),
-                "liquidations": sum(
-                    trade.liquidated
-                    for member in ((run.trades) if name == "fund" else (name,))
-                    for trade in run.trades[member]
-                ),
+                **_dealings(run, tuple(run.members) if name == "fund" else (name,)),
             }
             for name, values in curves.items()
         },
@@ -224,8 +231,23 @@ def walk(
     return plain(document), arrays
 
 
-def _adaptation(settings: PipelineSettings) -> Adaptation:
-    """Searches on the way cost less than those of the design: there may be many."""
+def _dealings(run: FundRun, members: tuple[str, ...]) -> dict[str, float]:
+    """What members did together, and what it cost in the account's currency."""
+    return {
+        "trades": sum(len(run.trades[name]) for name in members),
+        "liquidations": sum(trade.liquidated for name in members for trade in run.trades[name]),
+        "fees": sum(run.fees[name] for name in members),
+        "funding": sum(run.funding[name] for name in members),
+    }
+
+
+def adaptation_of(settings: PipelineSettings) -> Adaptation | None:
+    """Searches on the way cost less than those of the design: there may be many. None where nothing would come of them.
+
+    What they find votes as the evolved source.
+    """
+    if not settings.adapt or "evolved" in settings.without:
+        return None
     work = settings.work
     return Adaptation(
         min_bars=FEWEST_DESIGN_BARS, generations=min(8, work.generations), population=min(40, work.population),

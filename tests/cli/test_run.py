@@ -109,3 +109,16 @@ def test_table_and_picture_show_everybody_beside_holding(result: PipelineResult)
     assert drawn["fund"].get_ydata()[-1] == pytest.approx(1.0 + result.walk["members"]["fund"]["total_return"])
     assert weights.get_ylim() == (0.0, 1.0)
     assert [text.get_text() for text in sources.get_yticklabels()] == list(result.walk["attribution"]["votes"])
+
+
+def test_a_system_that_is_switched_off_is_named_in_the_card_and_in_the_title(app: typer.Typer, bars_file: Path) -> None:
+    command = ["run", str(bars_file), "--without", "rl", "--without", "allocator"]
+    told = CliRunner().invoke(app, [*command, "--json"])
+    assert told.exit_code == 0, told.output
+    card = json.loads(told.stdout)["card"]
+    assert card["settings"]["without"] == ["rl", "allocator"]
+    ran = CliRunner().invoke(app, command, terminal_width=200)
+    assert "without rl, allocator)" in ran.output
+    wrong = CliRunner().invoke(app, ["run", str(bars_file), "--without", "news"])
+    assert wrong.exit_code != 0
+    assert "got 'news'" in str(wrong.exception)
