@@ -26,7 +26,7 @@ from ai_backtrader.strategies.adaptation import Adaptation, AdaptationRecord
 from ai_backtrader.strategies.portfolio import Planned
 from ai_backtrader.values import Regime
 
-__all__ = ["AI", "HOLD", "TECHNICAL", "Crew", "FundRun", "run_fund"]
+__all__ = ["AI", "HOLD", "TECHNICAL", "Crew", "FundRun", "fees_paid", "run_fund"]
 
 Floats = NDArray[np.float64]
 
@@ -184,16 +184,16 @@ def run_fund(
         plans=manager.plans,
         decisions=list(ai.decisions),
         trades={member.fund_name: list(member.fund_trades) for member in ran[:-1]},
-        fees={name: _fees(accounts[name]) for name in names},
+        fees={name: fees_paid(accounts[name]) for name in names},
         funding={name: float(accounts[name].funding_paid()) for name in names},
         adaptations=list(ai.adaptations),
     )
 
 
-def _fees(account: Any) -> float:
+def fees_paid(account: Any) -> float:
     """Commissions and liquidation fees: closing fills book the funding of their position, too, which is none."""
     booked = account.funding_paid() - math.fsum(account.position_funding(data) for data in account.positions)
-    return math.fsum(order.executed.comm for order in account.orders) - booked
+    return float(math.fsum(order.executed.comm for order in account.orders) - booked)
 
 
 def _warm_up(data: MarketData) -> int:
