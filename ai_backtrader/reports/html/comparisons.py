@@ -1,4 +1,4 @@
-"""Sections of strategies side by side, and of a training beside its baselines."""
+"""Sections of strategies side by side."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from ai_backtrader.reports.figures import MISSING, number, percent
 from ai_backtrader.reports.html.funds import COLOURS, DASHES
 from ai_backtrader.reports.html.parts import Chart, Part, Section, Table, Words, line, marks, moments, numbers, thinned
 from ai_backtrader.reports.html.parts import safe as plain
-from ai_backtrader.rl import TrainingResult
 
-__all__ = ["comparison_sections", "training_sections"]
+__all__ = ["comparison_sections"]
 
 
 def comparison_sections(comparison: Comparison, results: Mapping[str, Any] | None = None) -> list[Section]:
@@ -34,7 +33,7 @@ def comparison_sections(comparison: Comparison, results: Mapping[str, Any] | Non
         parts.append(
             Chart(
                 title="Growth of 1", traces=curves, height=400, told=f"{len(curves)} accounts.",
-                layout={"hovermode": "x unified", "xaxis": {"type": "date"}, "yaxis": {"type": "log"}},
+                layout={"hovermode": "x unified", "xaxis": {"type": "date"}, "yaxis": {"type": "log", "dtick": "D2"}},
             )
         )  # fmt: skip
     parts += [_intervals(comparison), _compared(comparison)]
@@ -101,46 +100,3 @@ def _compared(comparison: Comparison) -> Table:
         for name, row in comparison.frame.iterrows()
     ]  # fmt: skip
     return Table(heads=heads, rows=rows, caption=f"Family of {comparison.family}, level {comparison.alpha:g}")
-
-
-def training_sections(result: TrainingResult) -> list[Section]:
-    """Verdict, learning of each seed, and the test beside the baselines."""
-    looks = [
-        line(
-            [look.steps for look in seed.looks], [look.validation_growth for look in seed.looks], f"seed {seed.seed}",
-            COLOURS[place % len(COLOURS)], dash=DASHES[place // len(COLOURS) % 4], mode="lines+markers",
-        )
-        for place, seed in enumerate(result.seeds)
-    ]  # fmt: skip
-    parts: list[Part] = [Words(text=result.verdict, kind="verdict")]
-    if looks:
-        parts.append(
-            Chart(
-                title="Growth on the validation bars as it learns", traces=looks, told=f"{len(looks)} seeds.",
-                layout={"xaxis": {"title": {"text": "Environment steps"}}, "yaxis": {"title": {"text": "ln growth"}}},
-                height=320,
-            )
-        )  # fmt: skip
-    equities = {f"seed {seed.seed}": seed.test_equity for seed in result.seeds} | dict(result.baseline_equity)
-    traces = []
-    for place, (name, equity) in enumerate(equities.items()):
-        if equity.size:
-            shown = thinned(equity)
-            style = {"dash": DASHES[place // len(COLOURS) % 4], "hovertemplate": "%{y:,.2f}"}
-            traces.append(line(numbers(shown), equity[shown], name, COLOURS[place % len(COLOURS)], **style))
-    if traces:
-        layout = {"hovermode": "x unified", "xaxis": {"title": {"text": "Bar of the test"}}}
-        parts.append(Chart(title="Account on the test bars", traces=traces, layout=layout, height=360, told="Test."))
-    rows = [
-        (
-            name, percent(found.total_return), number(found.sharpe_ratio), percent(found.max_drawdown, signed=False),
-            f"{found.trades:,}", f"{found.liquidations:,}",
-        )
-        for name, found in (
-            *((f"seed {seed.seed}", seed.test) for seed in result.seeds), *result.baselines.items()
-        )
-        if found is not None
-    ]  # fmt: skip
-    if rows:
-        parts.append(Table(heads=("Test", "Return", "Sharpe", "Drawdown", "Trades", "Liquidations"), rows=rows))
-    return [Section(title="Training", parts=parts)]

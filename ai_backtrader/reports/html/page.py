@@ -97,16 +97,23 @@ def _table(table: Table) -> str:
         f'<th scope="col" class="{sort}">{html.escape(head)}</th>' for head, sort in zip(table.heads, kind, strict=True)
     )
     rows = "\n".join(
-        "<tr>" + "".join(f'<td class="{sort}">{html.escape(cell)}</td>' for cell, sort in zip(row, kind, strict=True))
+        "<tr>" + "".join(f'<td class="{sort}">{_cell(cell)}</td>' for cell, sort in zip(row, kind, strict=True))
         + "</tr>"
         for row in table.rows
     )  # fmt: skip
-    caption = f"<caption>{html.escape(table.caption)}</caption>" if table.caption and not table.folded else ""
+    caption = (
+        f"<caption><span>{html.escape(table.caption)}</span></caption>" if table.caption and not table.folded else ""
+    )
     top = f"<thead><tr>{heads}</tr></thead>" if any(table.heads) else ""
     written = f'<div class="table"><table>{caption}{top}<tbody>\n{rows}\n</tbody></table></div>'
     if table.folded:
         return f"<details><summary>{html.escape(table.caption)}</summary>{written}</details>"
     return written
+
+
+def _cell(text: str) -> str:
+    # On a phone a narrow column would part a number from its unit.
+    return html.escape(text).replace(" %", "&nbsp;%")
 
 
 def _json(value: Any) -> str:

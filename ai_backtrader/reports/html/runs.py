@@ -149,7 +149,7 @@ def _scale(*series: NDArray[np.float64]) -> dict[str, Any]:
     known = np.concatenate([values[np.isfinite(values)] for values in series])
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
     # On a linear axis a manifold range flattens everything but its top.
-    return {"type": "log"} if low > 0.0 and high / low > 4.0 else {}
+    return {"type": "log", "dtick": "D2"} if low > 0.0 and high / low > 4.0 else {}
 
 
 def _price_chart(performance: Performance) -> Chart:

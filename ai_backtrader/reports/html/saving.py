@@ -10,11 +10,14 @@ from typing import Any
 from ai_backtrader.analyzers import Comparison, compare
 from ai_backtrader.errors import AIBacktraderError
 from ai_backtrader.parameter_optimizer import OptimizationResult, WalkForwardResult
-from ai_backtrader.reports.html.comparisons import comparison_sections, training_sections
+from ai_backtrader.pipeline import PipelineResult
+from ai_backtrader.reports.html.comparisons import comparison_sections
 from ai_backtrader.reports.html.page import page_of
 from ai_backtrader.reports.html.parts import Section
+from ai_backtrader.reports.html.pipelines import pipeline_sections
 from ai_backtrader.reports.html.runs import run_of, run_sections
 from ai_backtrader.reports.html.searches import evolution_sections, optimization_sections, walk_forward_sections
+from ai_backtrader.reports.html.trainings import training_sections
 from ai_backtrader.rl import TrainingResult
 from ai_backtrader.strategy_evolver import EvolutionResult
 
@@ -38,11 +41,13 @@ def sections_of(result: Any) -> tuple[str, list[Section]]:
             return f"Walk-forward over {len(result.folds)} tests", walk_forward_sections(result)
         case TrainingResult():
             return f"{result.agent} agent on {result.symbol}", training_sections(result)
+        case PipelineResult():
+            return f"A whole run on {result.card['data']['symbol']}", pipeline_sections(result)
         case Comparison():
             return "Strategies side by side", comparison_sections(result)
     raise AIBacktraderError(
-        f"save_html takes a strategy that Cerebro has run, a search's or a training's result, or a comparison; got "
-        f"{type(result).__name__}"
+        f"save_html takes a strategy that Cerebro has run, the result of a search, a training or a whole run, or a "
+        f"comparison; got {type(result).__name__}"
     )
 
 
@@ -59,8 +64,8 @@ def save_html(result: Any, path: str | PathLike[str], *, title: str | None = Non
     ----------
     result
         A strategy that Cerebro has run with the analyzer ``Performance`` (``cerebro.run()`` itself: its first), or a
-        mapping of such analyzers by name; the result of ``evolve``, ``optimize``, ``walk_forward``, ``train_agent`` or
-        ``compare``.
+        mapping of such analyzers by name; the result of ``evolve``, ``optimize``, ``walk_forward``, ``train_agent``,
+        ``run_pipeline`` or ``compare``.
     path
         File to write.
     title

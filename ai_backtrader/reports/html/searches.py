@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from ai_backtrader.reports.html.parts import (
 )
 from ai_backtrader.strategy_evolver import Champion, EvolutionResult
 
-__all__ = ["evolution_sections", "optimization_sections", "walk_forward_sections"]
+__all__ = ["evolution_sections", "generation_charts", "optimization_sections", "walk_forward_sections"]
 
 
 def evolution_sections(result: EvolutionResult) -> list[Section]:
@@ -42,18 +42,27 @@ def evolution_sections(result: EvolutionResult) -> list[Section]:
         Section(
             title="Result", parts=[Words(text=result.verdict + ".", kind="verdict"), Table(heads=("", ""), rows=cost)]
         ),
-        Section(title="Fitness by generation", parts=_generations(result)),
+        Section(title="Fitness by generation", parts=generation_charts(result.to_dict()["history"])),
     ]
     if result.champions:
         sections.append(Section(title="Champions", parts=_champions(result)))
     return [*sections, _card(result.run)]
 
 
-def _generations(result: EvolutionResult) -> list[Part]:
-    count = [generation.number for generation in result.history]
-    best = np.array([generation.best for generation in result.history])
-    median = np.array([generation.median for generation in result.history])
-    unseen = np.array(result.validation_history, dtype=np.float64)
+def generation_charts(history: Sequence[Mapping[str, Any]]) -> list[Part]:
+    """Fitness and diversity by generation.
+
+    Parameters
+    ----------
+    history
+        One a generation: ``number``, ``best``, ``median``, ``validation`` (None where unknown), ``diversity`` (a
+        fraction), ``immigrants``.
+    """
+    count = [generation["number"] for generation in history]
+    best, median, unseen = (
+        np.array([generation[key] for generation in history], dtype=np.float64)
+        for key in ("best", "median", "validation")
+    )
     across = {"title": {"text": "Generation"}}
     known = np.concatenate((best, unseen, median[len(median) // 2 :]))
     known = known[np.isfinite(known)]
@@ -61,6 +70,7 @@ def _generations(result: EvolutionResult) -> list[Part]:
     room = 0.12 * ((high - low) or 1.0)
     hidden = int(np.count_nonzero(median < low - room))
     shown = {"hovertemplate": "%{y:.3f}"}
+    immigrants = [generation["immigrants"] for generation in history]
     return [
         Chart(
             title="Fitness",
@@ -79,9 +89,9 @@ def _generations(result: EvolutionResult) -> list[Part]:
         Chart(
             title="Diversity",
             traces=[
-                bars(count, numbers([100.0 * generation.diversity for generation in result.history]), "diversity",
-                     ["@short" if generation.immigrants else "@own" for generation in result.history],
-                     text=[f"{generation.immigrants} immigrants" for generation in result.history], textposition="none",
+                bars(count, numbers([100.0 * generation["diversity"] for generation in history]), "diversity",
+                     ["@short" if arrived else "@own" for arrived in immigrants],
+                     text=[f"{arrived} immigrants" for arrived in immigrants], textposition="none",
                      hovertemplate="%{y:.0f} %, %{text}<extra></extra>"),
             ],
             layout={"xaxis": across, "yaxis": {"ticksuffix": " %", "range": [0, 105]}},

@@ -1,0 +1,178 @@
+"""Pages of a whole run and of a training: what they say, and that a browser draws them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ai_backtrader.datafeeds import load_sample
+from ai_backtrader.market import MaintenanceTiers, MarketData
+from ai_backtrader.pipeline import PipelineResult, Profile, run_pipeline
+from ai_backtrader.reports.html import html_page
+from ai_backtrader.rl import EnvironmentSettings, TrainingResult, train_agent
+from ai_backtrader.values import FrozenMapping, Regime
+
+pytest.importorskip("plotly")
+
+_TITLES = "return [...document.querySelectorAll('figure h3')].map((title) => title.textContent)"
+_EMPTY = """
+return [...document.querySelectorAll('.chart')]
+  .filter((chart) => ![...chart.querySelectorAll('path.js-line, path.js-fill, .point path, .points path, .errorbar path')]
+    .some((path) => (path.getAttribute('d') || '').length > 5))
+  .map((chart) => chart.closest('figure').querySelector('h3').textContent)
+"""
+_WORDS = "return document.querySelector('main').textContent"
+_MIDDLE = """
+const chart = [...document.querySelectorAll('.chart')]
+  .find((chart) => chart.closest('figure').querySelector('h3').textContent === arguments[0]);
+chart.scrollIntoView({block: 'center'});
+const box = chart.querySelector('.nsewdrag').getBoundingClientRect();
+return [box.x + box.width / 2, box.y + box.height / 2]
+"""
+_HOVER = "return [...document.querySelectorAll('.hoverlayer text')].map((text) => text.textContent).join(' ')"
+LOOKS = pytest.mark.parametrize(
+    "look", [{}, {"dark": True}, {"width": 390, "touch": True}], ids=["light", "dark", "phone"]
+)  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------------------- a whole run
+
+
+@pytest.fixture(scope="module")
+def run() -> PipelineResult:
+    tiny = Profile(
+        name="tiny", trials=8, surrogate="random", regimes=(Regime.BULL,), generations=3, population=10, champions=2,
+        agent_steps=400, agent_seeds=2,
+    )  # fmt: skip
+    return run_pipeline(load_sample().head(1_500), profile=tiny, seed=1, commission=0.00005, admit="best")
+
+
+@pytest.fixture(scope="module")
+def run_text(run: PipelineResult) -> str:
+    return html_page(run)
+
+
+@LOOKS
+def test_every_chart_of_a_whole_run_is_drawn(run_text: str, opened: Callable[..., Any], look: dict[str, Any]) -> None:
+    page = opened(run_text, **look)
+    assert page.complaints() == []
+    assert page.run(_EMPTY) == []
+    assert page.run(_TITLES) == [
+        "Growth of 1", "Drawdown", "Share of the fund's capital", "What each source contributed", "Fitness", "Diversity",
+        "Return on the validation bars as it learns", "Loss",
+    ]  # fmt: skip
+    assert page.run("return document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_whole_run_says_what_every_stage_found(
+    run: PipelineResult, run_text: str, opened: Callable[..., Any]
+) -> None:
+    words = opened(run_text).run(_WORDS).replace("\N{NO-BREAK SPACE}", " ")
+    assert words.count(run.verdict) == 2  # at the top, and with the evidence
+    for stage in run.stages:
+        assert stage.finding in words
+    for search in run.stage("optimise").found["searches"]:
+        assert search["verdict"] in words
+    for champion in run.stage("evolve").found["champions"]:
+        assert champion["words"].splitlines()[0] in words
+    for given in run.stage("allocate").found["plan"]["allocations"]:
+        assert given["reason"] in words
+    for one in run.walk["adaptations"]:
+        assert one["verdict"] in words
+    assert run.hashes["database"] in words
+    assert f"{run.walk['trials']:,} trials were made on these data, and the walk was looked at once" in words
+
+
+def test_the_growth_of_a_whole_run_ends_where_the_figures_say(
+    run: PipelineResult, run_text: str, opened: Callable[..., Any]
+) -> None:
+    page = opened(run_text)
+    ends = page.run(
+        "return Object.fromEntries(document.getElementById('chart-0')._fullData.map("
+        "(trace) => [trace.name, trace.y.at(-1)]))"
+    )
+    for name, figures in run.walk["members"].items():
+        assert ends[name] == pytest.approx(1.0 + figures["total_return"], abs=1e-12), name
+    assert ends["holding, no costs"] == pytest.approx(1.0 + run.walk["holding"]["total_return"], abs=1e-12)
+    stacked = page.run(
+        "return document.getElementById('chart-2')._fullData.map((trace) => trace.y[0]).reduce((sum, y) => sum + y)"
+    )
+    assert stacked == pytest.approx(100.0)
+    page.move(*page.run(_MIDDLE, "Growth of 1"))
+    said = page.wait_for(_HOVER)
+    assert "fund" in said
+    assert "holding, no costs" in said
+
+
+def test_a_whole_run_without_some_systems_says_so(run: PipelineResult) -> None:
+    off: dict[str, dict[str, Any]] = {
+        "optimise": {"searches": []},
+        "evolve": {"champions": [], "evaluations": 0, "verdict": "switched off"},
+        "train": {"seeds": 0, "passed": False, "kept": False, "reason": "switched off"},
+        "allocate": {"plan": None, "weights": {"ai": 1.0}, "state": None},
+        "walk": dict(run.walk) | {"adaptations": [], "attribution": {"total": 0.0, "votes": {}}},
+    }
+    stages = tuple(dataclasses.replace(one, found=FrozenMapping(off.get(one.name, one.found))) for one in run.stages)
+    text = html_page(dataclasses.replace(run, stages=stages))
+    for words in (
+        "No parameters were searched.", "Switched off.", "No source voted", "AIStrategy did not search on the way",
+        "all members begin with equal capital",
+    ):  # fmt: skip
+        assert words in text
+
+
+# ----------------------------------------------------------------------------------------------------------- a training
+
+
+@pytest.fixture(scope="module")
+def bars() -> MarketData:
+    return load_sample().head(1_200)
+
+
+@pytest.fixture(scope="module")
+def training(bars: MarketData) -> TrainingResult:
+    broker = EnvironmentSettings(tiers=MaintenanceTiers.flat(0.01), liquidation_fee=0.005, funding=0.0001)
+    return train_agent(bars, seeds=3, steps=900, caution=0.0, environment=broker)
+
+
+@LOOKS
+def test_every_chart_of_a_training_is_drawn(
+    training: TrainingResult, opened: Callable[..., Any], look: dict[str, Any]
+) -> None:
+    page = opened(html_page(training), **look)
+    assert page.complaints() == []
+    assert page.run(_EMPTY) == []
+    assert page.run(_TITLES) == [
+        "Return on the test bars", "Account on the test bars", "Return on the validation bars as it learns", "Loss",
+    ]  # fmt: skip
+    assert page.run("return document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_training_stands_beside_its_baselines_with_its_spread(
+    training: TrainingResult, opened: Callable[..., Any]
+) -> None:
+    page = opened(html_page(training))
+    words = page.run(_WORDS).replace("\N{NO-BREAK SPACE}", " ")
+    assert training.verdict in words
+    for name in training.baselines:
+        assert name.replace("_", " ") in words
+    for word in ("Liquidated", "Above 0.7", "Funding", "maintenance", training.data_fingerprint):
+        assert word in words
+    mean, minus = page.run(
+        "const trace = document.getElementById('chart-0')._fullData[1]; return [trace.x[0], trace.error_x.arrayminus[0]]"
+    )
+    growths = training.test_growths
+    assert mean == pytest.approx(100.0 * math.expm1(growths.mean()))
+    low = growths.mean() - 2.0 * growths.std(ddof=1) / math.sqrt(3)
+    assert mean - minus == pytest.approx(100.0 * math.expm1(low))
+
+
+def test_a_stopped_training_shows_no_test(bars: MarketData) -> None:
+    stopped = train_agent(bars, seeds=1, steps=900, on_progress=lambda progress: progress.steps < 300)
+    text = html_page(stopped)
+    assert "the test bars stay sealed" in text
+    assert "Account on the test bars" not in text
