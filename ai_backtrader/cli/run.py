@@ -26,6 +26,7 @@ from ai_backtrader.cli.options import (
     Plot,
     Quiet,
     Repair,
+    Report,
     RiskBudget,
     Seed,
     Short,
@@ -75,11 +76,13 @@ def run(
     short: Short = True,
     as_json: AsJson = False,
     plot: Plot = None,
+    report: Report = None,
     quiet: Quiet = False,
 ) -> None:
     """Search, train and allocate on the first bars, walk the rest once with all systems, and say what it is worth."""
     from ai_backtrader.cli.run_report import run_table, save_run_plot
     from ai_backtrader.pipeline import run_pipeline
+    from ai_backtrader.reports.html import save_html
 
     if commission is None:
         commission = SAMPLE_COMMISSION if data is None else 0.0005
@@ -109,10 +112,11 @@ def run(
         if database is not None:
             told = f"Repeat it: ai-backtrader replay {result.run_id} --database {database}"
             Console().print(told, highlight=False, markup=False, soft_wrap=True)
-    if plot is not None:
-        save_run_plot(result, plot)
-        if not as_json:
-            Console().print(f"Picture: {plot}", highlight=False)
+    for place, save, word in ((plot, save_run_plot, "Picture"), (report, save_html, "Report")):
+        if place is not None:
+            save(result, place)
+            if not as_json:
+                Console().print(f"{word}: {place}", highlight=False)
 
 
 def replay(

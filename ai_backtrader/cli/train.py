@@ -26,6 +26,7 @@ from ai_backtrader.cli.options import (
     Plot,
     Quiet,
     Repair,
+    Report,
     Resume,
     Slippage,
     Symbol,
@@ -63,11 +64,13 @@ def train(
     save: Annotated[Path | None, typer.Option(help="Write the trained agent to this file, its card beside it.")] = None,
     as_json: AsJson = False,
     plot: Plot = None,
+    report: Report = None,
     quiet: Quiet = False,
 ) -> None:
     """Train a learning agent: several seeds, chosen on validation bars, judged once on bars none of it has seen."""
     from ai_backtrader.errors import SettingsError
     from ai_backtrader.market import MaintenanceTiers
+    from ai_backtrader.reports.html import save_html
     from ai_backtrader.reports.training import save_training_plot, training_table
     from ai_backtrader.rl import EnvironmentSettings, save_agent
 
@@ -90,7 +93,9 @@ def train(
     else:
         Console().print(training_table(result), highlight=False)
     if result.seeds:
-        for path, write, word in ((plot, save_training_plot, "Picture"), (save, save_agent, "Agent")):
+        for path, write, word in (
+            (plot, save_training_plot, "Picture"), (report, save_html, "Report"), (save, save_agent, "Agent"),
+        ):  # fmt: skip
             if path is not None:
                 write(result, path)
                 if not as_json:

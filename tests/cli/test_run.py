@@ -49,11 +49,12 @@ def test_a_run_prints_its_card_and_a_replay_of_it_agrees_until_something_differs
     database = tmp_path / "ai.db"
     ran = CliRunner().invoke(
         app, ["run", str(bars_file), "--seed", "5", "--database", str(database), "--json", "--plot",
-              str(tmp_path / "run.png")],
+              str(tmp_path / "run.png"), "--report", str(tmp_path / "run.html")],
     )  # fmt: skip
     assert ran.exit_code == 0, ran.output
     told = json.loads(ran.stdout)
     assert (tmp_path / "run.png").stat().st_size > 10_000
+    assert told["verdict"] in (tmp_path / "run.html").read_text(encoding="utf-8")
     card = told["card"]
     assert card["data"]["source"]["path"] == str(bars_file)
     assert (card["seed"], card["settings"]["commission"]) == (5, 0.0005)

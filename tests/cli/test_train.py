@@ -42,17 +42,18 @@ def result(bars: Path) -> TrainingResult:
 def test_a_training_prints_tables_and_writes_picture_agent_and_database(
     app: typer.Typer, bars: Path, tmp_path: Path
 ) -> None:
-    files = {name: tmp_path / name for name in ("t.png", "a.safetensors", "c.safetensors", "ai.db")}
-    picture, agent, checkpoint, database = map(str, files.values())
+    files = {name: tmp_path / name for name in ("t.png", "a.safetensors", "c.safetensors", "ai.db", "t.html")}
+    picture, agent, checkpoint, database, page = map(str, files.values())
     done = CliRunner().invoke(
         app,
         [str(bars), *QUICK, "--plot", picture, "--save", agent, "--checkpoint", checkpoint, "--database", database,
-         "--experiences"],
+         "--experiences", "--report", page],
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     for words in ("leverage agent, 1,000 steps a seed", "seed 0", "(chosen)", "buy and hold 3x", "seeds grew"):
         assert words in " ".join(done.output.split())
     assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
+    assert "leverage agent on EURUSD" in files["t.html"].read_text(encoding="utf-8")
     assert load_agent(agent).trained
     assert json.loads((tmp_path / "a.json").read_text())["symbol"] == "EURUSD"
     with LearningDatabase(database, read_only=True) as kept:

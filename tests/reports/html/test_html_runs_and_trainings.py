@@ -21,7 +21,7 @@ pytest.importorskip("plotly")
 _TITLES = "return [...document.querySelectorAll('figure h3')].map((title) => title.textContent)"
 _EMPTY = """
 return [...document.querySelectorAll('.chart')]
-  .filter((chart) => ![...chart.querySelectorAll('path.js-line, path.js-fill, .point path, .points path, .errorbar path')]
+  .filter((chart) => ![...chart.querySelectorAll('path.js-line, path.js-fill, .point path, .points path')]
     .some((path) => (path.getAttribute('d') || '').length > 5))
   .map((chart) => chart.closest('figure').querySelector('h3').textContent)
 """
@@ -62,8 +62,8 @@ def test_every_chart_of_a_whole_run_is_drawn(run_text: str, opened: Callable[...
     assert page.complaints() == []
     assert page.run(_EMPTY) == []
     assert page.run(_TITLES) == [
-        "Growth of 1", "Drawdown", "Share of the fund's capital", "What each source contributed", "Fitness", "Diversity",
-        "Return on the validation bars as it learns", "Loss",
+        "Growth of 1", "Drawdown", "Share of the fund's capital", "What each source contributed", "Fitness",
+        "Diversity", "Return on the validation bars as it learns", "Loss",
     ]  # fmt: skip
     assert page.run("return document.documentElement.scrollWidth <= window.innerWidth")
 
@@ -163,7 +163,7 @@ def test_a_training_stands_beside_its_baselines_with_its_spread(
     for word in ("Liquidated", "Above 0.7", "Funding", "maintenance", training.data_fingerprint):
         assert word in words
     mean, minus = page.run(
-        "const trace = document.getElementById('chart-0')._fullData[1]; return [trace.x[0], trace.error_x.arrayminus[0]]"
+        "const trace = document.getElementById('chart-0')._fullData[1];return [trace.x[0], trace.error_x.arrayminus[0]]"
     )
     growths = training.test_growths
     assert mean == pytest.approx(100.0 * math.expm1(growths.mean()))
