@@ -1,5 +1,6 @@
-"""Backtrader feeds over MarketData, and the sample data."""
+"""Backtrader feeds over MarketData, the sample data, and the downloader of users' own."""
 
+from ai_backtrader.datafeeds.download import DownloadError, DownloadResult, download_bars
 from ai_backtrader.datafeeds.feature_lines import FeatureLines
 from ai_backtrader.datafeeds.feature_rows import FeatureRows
 from ai_backtrader.datafeeds.feed_bars import bars_of_feed
@@ -7,4 +8,14 @@ from ai_backtrader.datafeeds.feeds import PerpetualData
 from ai_backtrader.datafeeds.samples import load_sample
 from ai_backtrader.market import MarketData
 
-__all__ = ["FeatureLines", "FeatureRows", "MarketData", "PerpetualData", "bars_of_feed", "load_sample"]
+__all__ = [
+    "DownloadError",
+    "DownloadResult",
+    "FeatureLines",
+    "FeatureRows",
+    "MarketData",
+    "PerpetualData",
+    "bars_of_feed",
+    "download_bars",
+    "load_sample",
+]

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from ai_backtrader.cli.advisor import advisor_app
 from ai_backtrader.cli.db import db_app
+from ai_backtrader.cli.download import download
 from ai_backtrader.cli.files import load_data
 from ai_backtrader.cli.inspecting import audit, lookahead
 from ai_backtrader.cli.options import (
@@ -60,7 +61,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-data_app = typer.Typer(help="Look at market data.", no_args_is_help=True)
+data_app = typer.Typer(help="Download market data, look at them.", no_args_is_help=True)
 
 
 @app.command()
@@ -142,6 +143,7 @@ def check_data(data: DataFile, symbol: Symbol = None, repair: Repair = None, as_
         Console().print(str(report), highlight=False, markup=False)
 
 
+data_app.command()(download)
 for command in (run, replay, optimize, evolve, train, audit, lookahead):
     app.command()(command)
 for name, group in (("data", data_app), ("db", db_app), ("advisor", advisor_app)):
