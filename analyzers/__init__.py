@@ -4,6 +4,7 @@ from ai_backtrader.analyzers.allocations import Allocations
 from ai_backtrader.analyzers.compare import Comparison, compare
 from ai_backtrader.analyzers.decisions import Decisions
 from ai_backtrader.analyzers.evidence import Evidence
+from ai_backtrader.analyzers.learning import Learning
 from ai_backtrader.analyzers.liquidations import Liquidations
 from ai_backtrader.analyzers.observers import ConfidenceObserver, LeverageObserver, MarginObserver
 from ai_backtrader.analyzers.performance import Performance
@@ -15,6 +16,7 @@ __all__ = [
     "ConfidenceObserver",
     "Decisions",
     "Evidence",
+    "Learning",
     "LeverageObserver",
     "Liquidations",
     "MarginObserver",

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ai_backtrader import evidence as ev
-from ai_backtrader.analyzers.recording import analysis_of, feed_names, position_reader, times_of
+from ai_backtrader.analyzers.recording import accounts_of, analysis_of, feed_names, position_reader, times_of
 from ai_backtrader.checks import Faults
 
 __all__ = ["Liquidations"]
@@ -45,7 +45,8 @@ class Liquidations(bt.Analyzer):
 
     The margin ratio is read at each bar's **close**; inside the bar it may have been higher. On the bar of a
     liquidation it is 1, although the position is gone at the close. With a broker without margin (``BackBroker``) all
-    histories are 0 and there are no events.
+    histories are 0 and there are no events. On the manager of a fund they are the highest of its sub-accounts, and the
+    events of all of them.
 
     ``get_analysis()`` gives ``liquidations`` (count), ``loss``, ``fees``, ``threshold``, ``bars_above_threshold`` and
     ``time_above_threshold`` (share of all bars, fraction; any feed above counts), ``max_margin_ratio``,
@@ -64,29 +65,36 @@ class Liquidations(bt.Analyzer):
     def start(self) -> None:
         """Prepare one history for each feed."""
         self._broker = self.strategy.broker
-        self._position_in = position_reader(self._broker)
+        self._filed: dict[int, int] = {}
         self._names = feed_names(self.datas)
         self._ratios = [array("d") for _ in self._names]
         self._leverages = [array("d") for _ in self._names]
         self._clock = self.strategy.lines.datetime
         # The broker names a feed by its own name, also where that is empty.
         self._place = {feed._name: place for place, feed in enumerate(self.datas)}
-        self._has_margin = hasattr(self._broker, "margin_ratio")
 
     def next(self) -> None:
         """File one bar."""
         self._numbers.append(self._clock[0])
-        if not self._has_margin:
-            return
-        broker = self._broker
+        for place in range(len(self._names)):
+            self._ratios[place].append(0.0)
+            self._leverages[place].append(0.0)
+        # A fund opens its sub-accounts after the analyzers have started.
+        for number, account in enumerate(accounts_of(self._broker)):
+            if hasattr(account, "margin_ratio"):
+                self._read(account)
+                filed = self._filed.get(number, 0)
+                for event in account.liquidations[filed:]:
+                    self._file(event)
+                self._filed[number] = len(account.liquidations)
+
+    def _read(self, account: Any) -> None:
+        position_in = position_reader(account)
         for place, feed in enumerate(self.datas):
-            ratio = leverage = 0.0
-            if self._position_in(feed):
-                ratio, leverage = broker.margin_ratio(feed), broker.get_position_leverage(feed)
-            self._ratios[place].append(ratio)
-            self._leverages[place].append(leverage)
-        for event in broker.liquidations[len(self._events) :]:
-            self._file(event)
+            if position_in(feed):
+                ratios, leverages = self._ratios[place], self._leverages[place]
+                ratios[-1] = max(ratios[-1], account.margin_ratio(feed))
+                leverages[-1] = max(leverages[-1], account.get_position_leverage(feed))
 
     def _file(self, event: Any) -> None:
         record = {name: getattr(event, name) for name in _EVENT}
@@ -111,8 +119,7 @@ class Liquidations(bt.Analyzer):
         return self._histories(self._leverages)
 
     def _histories(self, recorded: list[array[float]]) -> dict[str, NDArray[np.float64]]:
-        flat = np.zeros(len(self._numbers))
-        return {name: np.array(recorded[i]) if self._has_margin else flat for i, name in enumerate(self._names)}
+        return {name: np.array(recorded[place]) for place, name in enumerate(self._names)}
 
     @property
     def events(self) -> tuple[dict[str, object], ...]:
@@ -127,7 +134,7 @@ class Liquidations(bt.Analyzer):
 
     def stop(self) -> None:
         """Compute the analysis; let go of the run so that the analyzer pickles."""
-        del self._broker, self._position_in, self._clock
+        del self._broker, self._clock
         ratios, leverages = self.margin_ratio, self.position_leverage
         highest = np.max(np.array(list(ratios.values())), axis=0)
         self.rets = analysis_of(

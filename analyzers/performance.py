@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ai_backtrader import evidence as ev
-from ai_backtrader.analyzers.recording import analysis_of, feed_names, position_reader, times_of
+from ai_backtrader.analyzers.recording import accounts_of, analysis_of, feed_names, position_reader, times_of
 from ai_backtrader.checks import Faults
 
 __all__ = ["Performance"]
@@ -76,7 +76,8 @@ class Performance(bt.Analyzer):
       - ``liquidations``; ``rejected_orders`` (margin or rejected, each order once).
 
     Value, costs, leverage and liquidations are those of ``strategy.broker``: of the whole account where several
-    strategies share one. Trades and rejected orders are always this strategy's.
+    strategies share one. Trades and rejected orders are always this strategy's; on the manager of a fund they are those
+    of all its members.
     """
 
     params = (("bars_per_year", None), ("risk_free", 0.0), ("fund", None))
@@ -111,6 +112,7 @@ class Performance(bt.Analyzer):
         # Line objects are kept: looking a line up by its name costs several times what its value costs.
         self._clock, self._close = self.strategy.lines.datetime, self.data.lines.close
         self._feeds = [(feed, feed.lines.close, _multiplier(broker, feed)) for feed in self.datas]
+        self._is_fund = hasattr(broker, "accounts")
         self._position_in = position_reader(broker)
         self._first_feed_began = False
 
@@ -128,11 +130,14 @@ class Performance(bt.Analyzer):
         # A feed that has not begun answers [0] with its last bar when bars are preloaded: tomorrow's price.
         self._first_feed_began = self._first_feed_began or len(self.data) > 0
         self._closes.append(self._close[0] if self._first_feed_began else math.nan)
+        # A fund opens its sub-accounts after the analyzers have started.
+        readers = [position_reader(account) for account in accounts_of(self._broker)] if self._is_fund else ()
         notional = 0.0
         for feed, close, multiplier in self._feeds:
-            position = self._position_in(feed)
-            if position:
-                notional += abs(position.size) * close[0] * multiplier
+            for position_in in readers or (self._position_in,):
+                position = position_in(feed)
+                if position:
+                    notional += abs(position.size) * close[0] * multiplier
         self._notionals.append(notional)
 
     def notify_order(self, order: Any) -> None:
@@ -141,19 +146,8 @@ class Performance(bt.Analyzer):
         if order.status in (order.Margin, order.Rejected):
             self._rejected.add(order.ref)
         for bit in order.executed.iterpending():
-            self._fills.append(
-                _Fill(
-                    bar=len(self._values),  # the bar of this notification is filed after it
-                    feed=self._names[order.data],
-                    size=bit.size,
-                    price=bit.price,
-                    notional=abs(bit.size) * bit.price * _multiplier(self._broker, order.data),
-                    commission=bit.comm,
-                    opened=bit.opened,
-                    closed=bit.closed,
-                    liquidation=bool(order.info.get("liquidation")),
-                )
-            )
+            # The bar of this notification is filed after it.
+            self._fills.append(self._fill(order, bit, len(self._values), _multiplier(self._broker, order.data)))
 
     def notify_trade(self, trade: Any) -> None:
         """Keep a trade's result when it closes, against the account's value before it opened."""
@@ -235,25 +229,68 @@ class Performance(bt.Analyzer):
 
     def stop(self) -> None:
         """Compute the analysis; let go of the run so that the analyzer pickles."""
-        broker = self._broker
-        funding = float(broker.funding_paid()) if hasattr(broker, "funding_paid") else 0.0
+        if self._is_fund:
+            self._take_members()
+        accounts = accounts_of(self._broker)
+        funding = math.fsum(float(one.funding_paid()) for one in accounts if hasattr(one, "funding_paid"))
         # Interest and funding leave the cash at once but enter an order's commission only when the position closes.
-        accrued = math.fsum(getattr(broker, "d_credit", {}).values())
+        accrued = math.fsum(cost for one in accounts for cost in getattr(one, "d_credit", {}).values())
         # Orders of other strategies on the same account.
-        others = [o for o in getattr(broker, "orders", ()) if o.executed.size and o.ref not in self._orders]
-        commissions = [fill.commission for fill in self._fills] + [order.executed.comm for order in others]
+        others = [
+            (one, order)
+            for one in accounts
+            for order in getattr(one, "orders", ())
+            if order.executed.size and order.ref not in self._orders
+        ]
+        commissions = [fill.commission for fill in self._fills] + [order.executed.comm for _, order in others]
         notionals = [fill.notional for fill in self._fills] + [
-            abs(order.executed.size) * order.executed.price * _multiplier(broker, order.data) for order in others
+            abs(order.executed.size) * order.executed.price * _multiplier(one, order.data) for one, order in others
         ]
         costs = {
             "fees": math.fsum(commissions) + accrued - funding,
             "funding": funding,
             "traded_notional": math.fsum(notionals),
-            "liquidations": len(getattr(broker, "liquidations", ())),
+            "liquidations": sum(len(getattr(one, "liquidations", ())) for one in accounts),
             "rejected_orders": len(self._rejected),
         }
         del self._broker, self._position_in, self._feeds, self._names, self._clock, self._close
         self.rets = analysis_of(self._figures(costs))
+
+    def _take_members(self) -> None:
+        """What the members of a fund did, of whose orders and trades its manager hears nothing."""
+        numbers = np.array(self._numbers)
+        for account in accounts_of(self._broker):
+            for order in account.orders:
+                self._orders.add(order.ref)
+                if order.status in (order.Margin, order.Rejected):
+                    self._rejected.add(order.ref)
+                for bit in order.executed.exbits:
+                    bar = int(np.searchsorted(numbers, bit.dt))
+                    self._fills.append(self._fill(order, bit, bar, _multiplier(account, order.data)))
+            # Open positions by number: nobody follows the trades they belong to.
+            held = [position for position in account.positions.values() if position.size]
+            self._opened |= dict.fromkeys(range(len(self._opened), len(self._opened) + len(held)), math.nan)
+        self._fills.sort(key=lambda fill: fill.bar)
+        values = np.concatenate(([self._start_value], np.array(self._values)))
+        closed = [trade for member in self.strategy.env.runningstrats for trade in getattr(member, "fund_trades", ())]
+        for trade in sorted(closed, key=lambda trade: (trade.closed_at, trade.opened_at)):
+            before = values[np.searchsorted(numbers, bt.date2num(trade.opened_at))]
+            self._profits.append(trade.pnl)
+            self._profit_returns.append(trade.pnl / before if before > 0.0 else math.nan)
+            self._lengths.append(trade.hold_bars)
+
+    def _fill(self, order: Any, bit: Any, bar: int, multiplier: float) -> _Fill:
+        return _Fill(
+            bar=bar,
+            feed=self._names[order.data],
+            size=bit.size,
+            price=bit.price,
+            notional=abs(bit.size) * bit.price * multiplier,
+            commission=bit.comm,
+            opened=bit.opened,
+            closed=bit.closed,
+            liquidation=bool(order.info.get("liquidation")),
+        )
 
     def _figures(self, costs: dict[str, float]) -> dict[str, object]:
         times, equity, leverage = self.times, self.equity, self.leverage

@@ -10,7 +10,7 @@ import numpy as np
 from backtrader.utils import AutoOrderedDict
 from numpy.typing import NDArray
 
-__all__ = ["analysis_of", "feed_names", "position_reader", "times_of"]
+__all__ = ["accounts_of", "analysis_of", "feed_names", "position_reader", "times_of"]
 
 _DAYS_BEFORE_1970 = 719_163  # Backtrader counts days from 0001-01-01, which is day 1
 
@@ -27,6 +27,11 @@ def times_of(numbers: array[float]) -> NDArray[np.datetime64]:
 def feed_names(feeds: list[Any]) -> list[str]:
     """Name of each feed, ``data0``, ``data1``, … where it has none."""
     return [str(getattr(feed, "_name", "") or f"data{position}") for position, feed in enumerate(feeds)]
+
+
+def accounts_of(broker: Any) -> list[Any]:
+    """A fund's sub-accounts so far; of any other broker itself."""
+    return list(getattr(broker, "accounts", {"": broker}).values())
 
 
 def position_reader(broker: Any) -> Callable[[Any], Any]:

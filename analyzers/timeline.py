@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ai_backtrader import evidence as ev
-from ai_backtrader.analyzers.recording import analysis_of, position_reader, times_of
+from ai_backtrader.analyzers.recording import accounts_of, analysis_of, position_reader, times_of
 
 __all__ = ["Timeline"]
 
@@ -51,7 +51,7 @@ class Timeline(bt.Analyzer):
         notional = ratio = funding = 0.0
         liquidated = 0
         # A fund opens its sub-accounts after the analyzers have started.
-        for account in getattr(self._broker, "accounts", {"": self._broker}).values():
+        for account in accounts_of(self._broker):
             notional, ratio = self._positions(account, notional, ratio)
             funding += account.funding_paid() if hasattr(account, "funding_paid") else 0.0
             liquidated += len(getattr(account, "liquidations", ()))
