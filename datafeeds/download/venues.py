@@ -143,7 +143,8 @@ class _Venue:
 
     def page_length(self, symbol: str) -> int | None:
         # Without a limit some venues give far fewer candles than they would.
-        limit = self._venue.feature_value(symbol, "fetchOHLCV", "limit", None)
+        known = getattr(self._venue, "feature_value", None)  # not before ccxt 4.4.30
+        limit = known(symbol, "fetchOHLCV", "limit", None) if known else None
         return int(limit) if limit else None
 
     def candles(self, symbol: str, interval: str, since: int, limit: int | None) -> list[Page]:

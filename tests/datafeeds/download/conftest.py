@@ -55,6 +55,8 @@ class Server:
         self.faults: dict[str, deque[Fault]] = defaultdict(deque)
         self.always: dict[str, Fault] = {}
         self.requests: list[tuple[str, str | None]] = []
+        self.times: list[float] = []
+        self.lock = threading.Lock()
         self.delay = 0.0
         self.no_ranges = False
         server = self
@@ -73,7 +75,11 @@ class Server:
                 except (BrokenPipeError, ConnectionResetError):
                     self.close_connection = True
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Listener(ThreadingHTTPServer):
+            def handle_error(self, *args: object) -> None:
+                pass  # a client that is killed resets its connections
+
+        self.http = Listener(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True
         self.http.block_on_close = False
         self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
@@ -86,7 +92,9 @@ class Server:
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         parts = urlsplit(request.path)
         path, range_ = parts.path, request.headers.get("Range")
-        self.requests.append((path, range_))
+        with self.lock:
+            self.requests.append((path, range_))
+            self.times.append(time.monotonic())
         time.sleep(self.delay)
         fault = self.faults[path].popleft() if self.faults.get(path) else self.always.get(path, Fault())
         if fault.status is not None:
