@@ -1,6 +1,13 @@
 """Backtrader feeds over MarketData, the sample data, and the downloader of users' own."""
 
-from ai_backtrader.datafeeds.download import DownloadError, DownloadResult, download_bars
+from ai_backtrader.datafeeds.download import (
+    DownloadError,
+    DownloadGap,
+    DownloadProgress,
+    DownloadResult,
+    DownloadSettings,
+    download_bars,
+)
 from ai_backtrader.datafeeds.feature_lines import FeatureLines
 from ai_backtrader.datafeeds.feature_rows import FeatureRows
 from ai_backtrader.datafeeds.feed_bars import bars_of_feed
@@ -10,7 +17,10 @@ from ai_backtrader.market import MarketData
 
 __all__ = [
     "DownloadError",
+    "DownloadGap",
+    "DownloadProgress",
     "DownloadResult",
+    "DownloadSettings",
     "FeatureLines",
     "FeatureRows",
     "MarketData",

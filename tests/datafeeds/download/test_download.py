@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +247,60 @@ def test_candles_off_the_grid_and_rows_twice_are_left_out_and_said(
     assert "1 rows of klines with the time of another left out" in result.notes
 
 
+@pytest.mark.parametrize("stamps", ["text", "milliseconds"])
+def test_metrics_may_be_out_of_order_twice_and_half_empty(
+    get: Any, archive: Any, world: Any, pack: Any, publish: Any, stamps: str
+) -> None:
+    expected = MarketData.from_csv(get(start="2024-03-01").path)
+    path = f"{UM}/daily/metrics/BTCUSDT/BTCUSDT-metrics-2024-03-03.zip"
+    header, *rows = zipfile.ZipFile(io.BytesIO(world.files[path])).read("data.csv").decode().splitlines()
+    if stamps == "milliseconds":
+        split = [row.split(",") for row in rows]
+        rows = [",".join([str(pd.Timestamp(time).value // 10**6), *rest]) for time, *rest in split]
+    empty = rows[143].split(",")  # 12:00, which no hourly bar uses: it is not the last row known at any full hour
+    rows[143] = ",".join([*empty[:2], '""', *empty[3:6], '""', empty[7]])
+    shuffled = [row for position in np.random.default_rng(0).permutation(len(rows)) for row in [rows[position]] * 2]
+    publish(archive.files, path, pack("\n".join([header, *shuffled]) + "\n"))
+    result = get(start="2024-03-01", refresh=True)
+    assert MarketData.from_csv(result.path).same_content(expected)
+    assert "288 rows of metrics with the time of another left out" in result.notes
+
+
+def test_real_bars_come_back_as_they_were(get: Any, archive: Any, shared_csv: Any, pack: Any, publish: Any) -> None:
+    real = pd.read_csv(shared_csv("BTCUSDT-perp-1h-2020-2023.csv.gz"), parse_dates=["datetime"], index_col="datetime")
+    real = real.loc["2021-04":"2021-06"]
+    for month, rows in real.groupby(real.index.strftime("%Y-%m")):
+        parts: dict[str, list[str]] = {"klines": [], "markPriceKlines": [], "fundingRate": []}
+        for row in rows.itertuples():
+            start = row.Index.value // 10**6
+            tail = f"{start + 3_599_999},0,1,0,0,0"
+            parts["klines"].append(f"{start},{row.open},{row.high},{row.low},{row.close},{row.volume},{tail}")
+            prices = f"{row.mark_open},{row.mark_high},{row.mark_low},{row.mark_close}"
+            parts["markPriceKlines"].append(f"{start},{prices},0,{tail}")
+            if row.Index.hour % 8 == 0:
+                parts["fundingRate"].append(f"{start + 7},8,{row.funding_rate}")
+        for kind, lines in parts.items():
+            folder, name = ("", kind) if kind == "fundingRate" else ("1h/", "1h")
+            path = f"{UM}/monthly/{kind}/BTCUSDT/{folder}BTCUSDT-{name}-{month}.zip"
+            publish(archive.files, path, pack("\n".join(lines) + "\n"))
+    got = MarketData.from_csv(get(start="2021-04", end="2021-06").path)
+    names = [
+        "open",
+        "high",
+        "low",
+        "close",
+        "volume",
+        "mark_open",
+        "mark_high",
+        "mark_low",
+        "mark_close",
+        "funding_rate",
+    ]
+    wanted = MarketData.from_frame(real[names], symbol=got.symbol).to_frame()
+    pd.testing.assert_frame_equal(got.to_frame()[list(wanted.columns)], wanted, check_exact=True)
+    assert len(got) == 91 * 24
+
+
 def test_progress_is_told_after_each_file(get: Any, archive: Any) -> None:
     told: list[Any] = []
     get(on_progress=told.append)
@@ -291,9 +347,6 @@ def _publish_days(
     last: str,
     kinds: tuple[str, ...] = ("klines", "markPriceKlines"),
 ) -> None:
-    import io
-    import zipfile
-
     for day in pd.date_range(first, last):
         for kind in kinds:
             frame = world.candles if kind == "klines" else world.mark
