@@ -13,12 +13,14 @@ from ai_backtrader.evidence import annual_volatility, bar_returns, max_drawdown,
 from ai_backtrader.market import MarketData, compute_features
 from ai_backtrader.pipeline.settings import PipelineSettings
 
-__all__ = ["FEWEST_DESIGN_BARS", "Parts", "curve_figures", "parts_of", "plain"]
+__all__ = ["FEWEST_DESIGN_BARS", "Parts", "account_returns", "curve_figures", "parts_of", "plain"]
 
 Floats = NDArray[np.float64]
 
 FEWEST_DESIGN_BARS = 500
 FEWEST_WALK_BARS = 100
+
+_ROUNDING = 1e-12
 
 
 class Parts(NamedTuple):
@@ -76,6 +78,16 @@ def parts_of(data: MarketData, settings: PipelineSettings) -> Parts:
     return parts
 
 
+def account_returns(values: Floats) -> Floats:
+    """Returns of an account's values bar by bar, rounding left out.
+
+    Capital that comes and goes moves the value of a share in its last digits: an account that never traded would have a
+    Sharpe ratio.
+    """
+    returns = bar_returns(values)
+    return np.where(np.abs(returns) < _ROUNDING, 0.0, returns)
+
+
 def curve_figures(values: Floats, bars_per_year: float) -> dict[str, float]:
     """Figures of an account's values at each close, the first one before anything was traded.
 
@@ -84,7 +96,7 @@ def curve_figures(values: Floats, bars_per_year: float) -> dict[str, float]:
     dict
         ``total_return``, ``max_drawdown`` (fractions), ``sharpe_ratio``, ``annual_volatility`` (annual).
     """
-    returns = bar_returns(values)
+    returns = account_returns(values)
     return {
         "total_return": total_return(returns),
         "sharpe_ratio": sharpe_ratio(returns, bars_per_year=bars_per_year),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ai_backtrader.engine import Engine, EngineSettings, FoundStrategy
 from ai_backtrader.events import Journal
-from ai_backtrader.evidence import TrialCount, TrialKey, TrialLedger, bar_returns, sharpe_evidence
+from ai_backtrader.evidence import TrialCount, TrialKey, TrialLedger, sharpe_evidence
 from ai_backtrader.learning_db import LearningDatabase
 from ai_backtrader.leverage import LeverageSettings
 from ai_backtrader.market import MarketData, compute_features
@@ -20,7 +20,7 @@ from ai_backtrader.meta_allocator import MetaAllocator
 from ai_backtrader.orchestrator import OrchestratorSettings
 from ai_backtrader.orchestrator.attribution import Attribution, RecordedVotes, attribute, learn_weights
 from ai_backtrader.pipeline.fund import AI, Crew, FundRun, run_fund
-from ai_backtrader.pipeline.parts import FEWEST_DESIGN_BARS, Parts, curve_figures, plain
+from ai_backtrader.pipeline.parts import FEWEST_DESIGN_BARS, Parts, account_returns, curve_figures, plain
 from ai_backtrader.pipeline.settings import PipelineSettings
 from ai_backtrader.rules import StrategyChromosome
 from ai_backtrader.strategies.adaptation import Adaptation
@@ -308,12 +308,12 @@ def _daily(times: Any, values: Any) -> list[float]:
     days = times.astype("datetime64[D]")
     last = np.append(np.flatnonzero(days[1:] != days[:-1]), len(days) - 1)
     closes = np.concatenate((values[:1], values[last]))
-    returns = bar_returns(np.maximum(closes, 0.0))
+    returns = account_returns(np.maximum(closes, 0.0))
     return [float(value) for value in returns[np.isfinite(returns)]]
 
 
 def _per_bar_sharpe(values: Any) -> float:
-    returns = bar_returns(values)
+    returns = account_returns(values)
     returns = returns[~np.isnan(returns)]
     if len(returns) < 2 or not np.ptp(returns) > 0.0:
         return float("nan")
@@ -322,7 +322,7 @@ def _per_bar_sharpe(values: Any) -> float:
 
 def _evidence(values: Any, count: TrialCount, searched: int, opening: int) -> dict[str, Any]:
     found = sharpe_evidence(
-        bar_returns(values), n_trials=max(1, count.n_trials + searched),
+        account_returns(values), n_trials=max(1, count.n_trials + searched),
         trials_sharpe_std=count.sharpe_std if count.n_measured > 1 else None,
     )  # fmt: skip
     return {
