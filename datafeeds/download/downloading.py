@@ -24,7 +24,7 @@ def download_bars(
     on_progress: Callable[[DownloadProgress], None] = lambda _: None,
     **options: Unpack[DownloadOptions],
 ) -> DownloadResult:
-    """Download a market's bars and write them as one file that :meth:`MarketData.from_csv` reads with no option.
+    """Download a market's bars and write them as one file that ``MarketData.from_csv`` reads with no option.
 
     From the public archive of Binance: candles with taker-buy volume, and for perpetuals mark price, funding rates,
     open interest and long/short ratio. From any other venue through ccxt: candles, and funding rates where it has their
@@ -68,9 +68,10 @@ def download_bars(
     gathered = gather(settings, on_progress)
     until = settings.end or str(pd.Timestamp(gathered.bars.index[-1]).date())
     path = Path(settings.folder) / f"{gathered.name}-{settings.interval}-{settings.start}_{until}.csv.gz"
-    data = MarketData.from_frame(gathered.bars, symbol=symbol_of(path), repair=settings.repair)
+    published = gathered.bars.tz_localize("UTC")
+    data = MarketData.from_frame(published, symbol=symbol_of(path), repair=settings.repair)
     # The bars as published, unless they were to be mended: the market data's own have the empty mark prices filled.
-    bars = data.to_frame().tz_localize(None) if settings.repair else gathered.bars
+    bars = data.to_frame() if settings.repair else published
     return DownloadResult(
         path=path,
         sha256=write_whole(path, packed_csv(bars)),

@@ -20,7 +20,7 @@ _DATE = re.compile(r"\d{4}-\d{2}(-\d{2})?")
 
 
 class DownloadOptions(TypedDict, total=False):
-    """Keyword arguments of :func:`download_bars`; their meaning and defaults: :class:`DownloadSettings`."""
+    """Keyword arguments of ``download_bars``; their meaning and defaults: :class:`DownloadSettings`."""
 
     market: str
     end: str | None

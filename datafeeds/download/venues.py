@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import importlib
 import logging
+import re
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -48,8 +49,7 @@ def gather_venue(settings: DownloadSettings, on_progress: Callable[[DownloadProg
     if settings.end is None:
         end = venue.now()
     folder = settings.cache_folder / settings.venue
-    name = "".join(letter for letter in f"{market['base']}{market['quote']}" if letter.isalnum())
-    name += "-perp" if market.get("swap") else ""
+    name = _file_name(market)
 
     def progress(at: int, rows: int) -> None:
         done, total = (at - begin) // _DAY, (end - begin) // _DAY
@@ -149,7 +149,8 @@ class _Venue:
 
     def candles(self, symbol: str, interval: str, since: int, limit: int | None) -> list[Page]:
         rows = self._patiently(lambda: self._venue.fetch_ohlcv(symbol, interval, since, limit))
-        return [tuple(row[:6]) for row in rows]
+        # A venue that does not count volume gives none: 0, as MarketData has it.
+        return [(*row[:5], 0.0 if row[5] is None else row[5]) for row in rows]
 
     def rates(self, symbol: str, since: int) -> list[Page]:
         rows = self._patiently(lambda: self._venue.fetch_funding_rate_history(symbol, since))
@@ -193,6 +194,14 @@ def _elsewhere(urls: Any, source: str) -> Any:
         return urls
     there, here = urlsplit(urls), urlsplit(source)
     return urlunsplit((here.scheme, here.netloc, here.path.rstrip("/") + there.path, there.query, ""))
+
+
+def _file_name(market: dict[str, Any]) -> str:
+    """BTCUSD for spot, BTCUSDT-perp for a perpetual settled in its quote, else all that the symbol says."""
+    plain = market.get("spot") or (market.get("swap") and market.get("settle") == market["quote"])
+    words = [f"{market['base']}{market['quote']}"] if plain else [market["symbol"]]
+    name = "-".join(word for part in words for word in re.findall(r"[^\W_]+", part))
+    return f"{name}-perp" if market.get("swap") else name
 
 
 def _frame(rows: list[Page], names: tuple[str, ...]) -> pd.DataFrame:

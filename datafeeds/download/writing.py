@@ -15,8 +15,7 @@ __all__ = ["packed_csv", "write_whole"]
 
 def packed_csv(bars: pd.DataFrame) -> bytes:
     """Gzip CSV of bars: no clock and no file name in it, numbers by the shortest text that reads back the same."""
-    stamped = bars.set_axis(pd.DatetimeIndex(bars.index).tz_localize("UTC"))
-    text = stamped.to_csv(index_label="datetime", lineterminator="\n")
+    text = bars.to_csv(index_label="datetime", lineterminator="\n")
     out = io.BytesIO()
     with gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=0, compresslevel=6) as file:
         file.write(text.encode("ascii"))

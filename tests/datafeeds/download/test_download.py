@@ -200,6 +200,20 @@ def test_a_month_missing_in_the_middle_is_a_gap_that_is_said(get: Any, archive: 
     assert (gap.first, gap.last, gap.reason) == (dt.date(2024, 2, 1), dt.date(2024, 2, 29), "between files")
 
 
+def test_a_market_that_was_listed_this_month_is_had_by_the_day(get: Any, archive: Any) -> None:
+    for path in [path for path in archive.files if "/monthly/" in path or "2024-03-05" in path]:
+        del archive.files[path]
+    result = get()
+    data = MarketData.from_csv(result.path)
+    # Yesterday's files are not out yet.
+    assert (data.report.first, data.report.last) == ("2024-03-01 00:00:00", "2024-03-04 23:00:00")
+    assert data.funding_rate is None
+    candles = [(str(gap.first), str(gap.last), gap.reason) for gap in result.gaps if gap.what == "candles"]
+    assert candles == [
+        ("2024-01-01", "2024-02-29", "before the first file"), ("2024-03-05", "2024-03-05", "after the last file")
+    ]  # fmt: skip
+
+
 def test_a_market_without_metrics_has_no_such_columns(get: Any, archive: Any) -> None:
     for path in [path for path in archive.files if "/metrics/" in path]:
         del archive.files[path]

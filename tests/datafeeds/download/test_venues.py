@@ -171,6 +171,31 @@ def test_the_last_candle_that_is_not_over_is_left_for_later(ask: Any, server: An
     assert "before the venue's first row" in str(result.gaps[0])
 
 
+@pytest.mark.parametrize(
+    ("market", "name"),
+    [
+        ({"symbol": "BTC/USD", "base": "BTC", "quote": "USD", "spot": True}, "BTCUSD"),
+        ({"symbol": "BTC/USDT:USDT", "base": "BTC", "quote": "USDT", "settle": "USDT", "swap": True}, "BTCUSDT-perp"),
+        ({"symbol": "BTC/USD:BTC", "base": "BTC", "quote": "USD", "settle": "BTC", "swap": True}, "BTC-USD-BTC-perp"),
+        ({"symbol": "BTC/USDT:USDT-261225", "base": "BTC", "quote": "USDT", "settle": "USDT"}, "BTC-USDT-USDT-261225"),
+        ({"symbol": "A.B/USD", "base": "A.B", "quote": "USD", "spot": True}, "A-BUSD"),
+    ],
+)
+def test_markets_of_different_kinds_have_different_files(market: dict[str, Any], name: str) -> None:
+    from ai_backtrader.datafeeds.download.venues import _file_name
+
+    assert _file_name(market) == name
+
+
+def test_a_venue_without_volume_gives_bars_of_volume_zero(ask: Any, server: Any) -> None:
+    perpetual(server, page=500)
+    answer = server.answers["/fapi/v1/klines"]
+    server.answers["/fapi/v1/klines"] = lambda query: [[*row[:5], None, *row[6:]] for row in answer(query)]
+    data = MarketData.from_csv(ask().path)
+    assert len(data) == BARS
+    assert not data.volume.any()
+
+
 def test_a_venue_that_does_not_exist_is_said_with_near_names(ask: Any) -> None:
     with pytest.raises(DownloadError, match=r"knows no venue 'krakenn'.*Near names: kraken, krakenfutures"):
         ask(venue="krakenn")
