@@ -77,11 +77,15 @@ class Action(enum.StrEnum):
         SettingsError
             If the text is none of the six words.
         """
-        words = {action.value: action for action in cls} | {"LONG": cls.BUY, "SHORT": cls.SELL, "FLAT": cls.HOLD}
-        action = words.get(text.strip().upper()) if isinstance(text, str) else None
+        action = _ACTIONS.get(text.strip().upper()) if isinstance(text, str) else None
         if action is None:
             raise SettingsError("Action", [f"expected BUY, SELL, HOLD, LONG, SHORT or FLAT, got {text!r}"])
         return action
+
+
+_ACTIONS: dict[str, Action] = {action.value: action for action in Action} | {
+    "LONG": Action.BUY, "SHORT": Action.SELL, "FLAT": Action.HOLD,
+}  # fmt: skip
 
 
 class Regime(enum.StrEnum):

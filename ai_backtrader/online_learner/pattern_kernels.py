@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["binomial_tail", "inverse_scales", "judged", "nearest"]
+__all__ = ["binomial_tail", "inverse_scales", "nearest"]
 
 Array = NDArray[np.float64]
 
@@ -45,16 +45,23 @@ def inverse_scales(memory: Array, n: int) -> Array:
 
 
 @njit(cache=True)
+def _farther(distances: Array, places: NDArray[np.int64], i: int, j: int) -> bool:
+    if distances[i] == distances[j]:
+        return bool(places[i] > places[j])
+    return bool(distances[i] > distances[j])
+
+
+@njit(cache=True)
 def _sift_down(distances: Array, places: NDArray[np.int64], size: int) -> None:
-    # A heap with the farthest on top.
+    """Let the top of a heap sink; the farthest is on top, of equal ones the highest place."""
     i = 0
     while True:
         child = 2 * i + 1
         if child >= size:
             return
-        if child + 1 < size and distances[child + 1] > distances[child]:
+        if child + 1 < size and _farther(distances, places, child + 1, child):
             child += 1
-        if distances[child] <= distances[i]:
+        if not _farther(distances, places, child, i):
             return
         distances[i], distances[child] = distances[child], distances[i]
         places[i], places[child] = places[child], places[i]
@@ -64,7 +71,7 @@ def _sift_down(distances: Array, places: NDArray[np.int64], size: int) -> None:
 @njit(cache=True)
 def nearest(
     memory: Array,
-    sides: NDArray[np.int8],
+    sides: NDArray[np.int16],
     n: int,
     inverse: Array,
     cap: float,
@@ -72,7 +79,7 @@ def nearest(
     side: int,
     k: int,
 ) -> NDArray[np.int64]:
-    """Places of the ``k`` trades nearest to ``query`` (fewer if fewer are comparable), in no order.
+    """Places of the ``k`` trades nearest to ``query`` (fewer if fewer are comparable), ascending: all are measured.
 
     The distance is the sum over the query's features of ``min(|difference| / scale, cap)``; a feature that the
     remembered trade lacks adds ``cap``, one that the query lacks is left out. Of equal distances the lower place
@@ -118,27 +125,7 @@ def nearest(
             if block[j] < distances[0] and side * sides[start + j] >= 0:
                 distances[0], places[0] = block[j], start + j
                 _sift_down(distances, places, k)
-    return places[places >= 0]
-
-
-@njit(cache=True)
-def judged(
-    memory: Array,
-    pnl_pcts: Array,
-    sides: NDArray[np.int8],
-    n: int,
-    inverse: Array,
-    cap: float,
-    query: Array,
-    side: int,
-    k: int,
-) -> tuple[int, float]:
-    """Wins and summed result of the nearest trades; arguments as in :func:`nearest`."""
-    wins, total = 0, 0.0
-    for place in nearest(memory, sides, n, inverse, cap, query, side, k):
-        wins += pnl_pcts[place] > 0.0
-        total += pnl_pcts[place]
-    return wins, total
+    return np.sort(places[places >= 0])
 
 
 @njit(cache=True)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ai_backtrader.checks import Faults
 from ai_backtrader.errors import SettingsError
 from ai_backtrader.online_learner.encoding import pack, unpack
-from ai_backtrader.online_learner.pattern_kernels import binomial_tail, inverse_scales, judged
+from ai_backtrader.online_learner.neighbour_search import encode, judged
+from ai_backtrader.online_learner.pattern_kernels import binomial_tail, inverse_scales
 from ai_backtrader.online_learner.settings import PatternSettings
 
 __all__ = ["PatternMemory", "PatternVerdict", "shrunk_win_rate"]
@@ -79,21 +80,27 @@ class PatternMemory:
         self._added = 0
         self._rescale_at = 0
         self._inverse = np.zeros(self._n_features)
-        self._features = np.empty((self._n_features, 0))
+        self._features = np.empty((self._n_features, 0), order="F")
         self._pnl_pcts, self._sides = np.empty(0), np.empty(0, dtype=np.int8)
+        self._codes = np.empty((self._n_features + 1, 0), dtype=np.int16)
         self._allocate(min(_SMALLEST, self.settings.capacity))
         self._counts = [(0, 0)] * 3  # trades and wins by side + 1
+        self._tails: dict[tuple[int, int, float], float] = {}  # of the binomial, until the next trade
 
     def __len__(self) -> int:
         return min(self._added, self.settings.capacity)
 
     def _allocate(self, places: int) -> None:
-        features = np.full((self._n_features, places), np.nan)
+        features = np.full((self._n_features, places), np.nan, order="F")  # a trade's lie together
         pnl_pcts, sides = np.zeros(places), np.zeros(places, dtype=np.int8)
+        codes = np.zeros((self._n_features + 1, places), dtype=np.int16)
         held = min(len(self), self._pnl_pcts.shape[0])
         features[:, :held], pnl_pcts[:held] = self._features[:, :held], self._pnl_pcts[:held]
-        sides[:held] = self._sides[:held]
-        self._features, self._pnl_pcts, self._sides = features, pnl_pcts, sides
+        sides[:held], codes[:, :held] = self._sides[:held], self._codes[:, :held]
+        self._features, self._pnl_pcts, self._sides, self._codes = features, pnl_pcts, sides, codes
+
+    def _encode(self, first: int, end: int) -> None:
+        encode(self._features, self._sides, first, end, self._inverse, self.settings.distance_cap, self._codes)
 
     def add(self, indicators: Mapping[str, float], *, pnl_pct: float, side: int = 0) -> None:
         """Remember a trade; one without any of the features is passed over.
@@ -126,8 +133,12 @@ class PatternMemory:
         if self._added >= self._rescale_at:
             self._inverse = inverse_scales(self._features, len(self))
             self._rescale_at = self._added + max(1, len(self) // 4)
+            self._encode(0, len(self))
+        else:
+            self._encode(place, place + 1)
 
     def _count(self, side: int, pnl_pct: float, change: int) -> None:
+        self._tails.clear()
         trades, won = self._counts[side + 1]
         self._counts[side + 1] = trades + change, won + change * (pnl_pct > 0.0)
 
@@ -157,8 +168,8 @@ class PatternMemory:
         k = min(settings.neighbours, n_base // 4)
         wins, total = judged(
             self._features,
+            self._codes,
             self._pnl_pcts,
-            self._sides,
             n,
             self._inverse,
             settings.distance_cap,
@@ -167,13 +178,17 @@ class PatternMemory:
             k,
         )
         base = n_won / n_base
+        asked = wins, k, base
+        probability = self._tails.get(asked)
+        if probability is None:
+            probability = self._tails[asked] = binomial_tail(wins, k, base)
         return PatternVerdict(
             k,
             wins / k,
             total / k,
             shrunk_win_rate(wins, k, base, settings.prior_strength),
             base,
-            binomial_tail(wins, k, base),
+            probability,
         )
 
     def _conditions(self, indicators: Mapping[str, float], least: int = 1) -> NDArray[np.float64] | None:
@@ -187,6 +202,11 @@ class PatternMemory:
                     faults.number(f"indicators[{name!r}]", value)
             faults.raise_if_any()
             raise
+        try:
+            if math.isfinite(sum(given)):  # nothing is missing: a quarter of the time of looking at each
+                return query
+        except TypeError:  # None among them
+            pass
         known = np.isfinite(query)
         n_known = np.count_nonzero(known)
         if n_known < least:
@@ -239,6 +259,7 @@ class PatternMemory:
         self._allocate(places)
         self._features[:, :n], self._pnl_pcts[:n], self._sides[:n] = conditions, pnl_pcts, sides
         self._added, self._rescale_at, self._inverse = added, rescale_at, inverse
+        self._encode(0, n)
         for side in _SIDES:
             of_side = sides == side
             self._counts[side + 1] = int(of_side.sum()), int((pnl_pcts[of_side] > 0.0).sum())

@@ -4,35 +4,86 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import stats
 
 from ai_backtrader.errors import SettingsError
 from ai_backtrader.online_learner import PatternMemory, PatternSettings, shrunk_win_rate
+from ai_backtrader.online_learner.neighbour_search import encode, judged, nearest_coded
 from ai_backtrader.online_learner.pattern_kernels import binomial_tail, inverse_scales, nearest
 
+Array = NDArray[Any]
 Conditions = Callable[[np.random.Generator], dict[str, float]]
 
 
-def test_the_neighbours_are_those_that_a_full_sort_finds() -> None:
-    rng = np.random.default_rng(0)
-    for n in (1, 7, 511, 512, 513, 1500):
-        memory = rng.standard_t(2, (6, n + 3))
-        memory[rng.random(memory.shape) < 0.1] = np.nan
+def sorted_neighbours(
+    memory: Array, sides: Array, n: int, inverse: Array, cap: float, query: Array, side: int, k: int
+) -> tuple[Array, Array]:
+    """Places of the k nearest by a full sort, of equal distances the lower ones, and all distances."""
+    used = [d for d in range(len(query)) if np.isfinite(query[d]) and inverse[d] > 0.0]
+    parts = np.abs(query[used, None] - memory[used, :n]) * inverse[used, None]
+    parts = np.where(np.isnan(parts), cap, np.minimum(parts, cap))
+    distance = np.zeros(n)
+    for pair in range(0, len(used), 2):  # added up in pairs, so that equal is equal
+        distance += parts[pair : pair + 2].sum(axis=0)
+    distance[side * sides[:n] < 0] = np.inf
+    order = np.argsort(distance, kind="stable")[: min(k, int(np.isfinite(distance).sum()))]
+    return np.sort(order), distance
+
+
+def made_up(rng: np.random.Generator, kind: str, n: int, width: int) -> Array:
+    if kind == "flags":
+        return rng.integers(0, 2, (width, n)).astype(float)
+    if kind == "steps":
+        return np.round(rng.normal(size=(width, n)), 1)
+    if kind == "heavy tails":
+        return rng.standard_t(1, (width, n))
+    return rng.normal(size=(width, n))
+
+
+@pytest.mark.parametrize("kind", ["normal", "heavy tails", "steps", "flags"])
+def test_the_neighbours_are_those_that_a_full_sort_finds(kind: str) -> None:
+    rng = np.random.default_rng(len(kind))
+    for n in (1, 7, 15, 16, 17, 511, 513, 1_500, 8_192, 8_193, 20_000):
+        width = int(rng.integers(1, 12))
+        memory = made_up(rng, kind, n + 3, width)
+        memory[rng.random(memory.shape) < 0.05] = np.nan
         sides = rng.integers(-1, 2, n + 3).astype(np.int8)
-        inverse, cap = inverse_scales(memory, n), 3.0
-        query = rng.normal(size=6)
-        query[2] = np.nan
+        inverse, cap = inverse_scales(memory, n), float(rng.choice([0.01, 3.0, 1e4]))
+        codes = np.zeros((width + 1, n + 3), dtype=np.int16)
+        encode(memory, sides, 0, n, inverse, cap, codes)
+        query = made_up(rng, kind, 1, width)[:, 0]
+        query[rng.random(width) < 0.1] = np.nan
         for side in (0, 1, -1):
-            used = [d for d in range(6) if d != 2]
-            parts = np.abs(query[used, None] - memory[used, :n]) * inverse[used, None]
-            distance = np.where(np.isnan(parts), cap, np.minimum(parts, cap)).sum(axis=0)
-            distance[side * sides[:n] < 0] = np.inf
-            expected = np.argsort(distance, kind="stable")[: min(40, int(np.isfinite(distance).sum()))]
-            found = nearest(memory, sides, n, inverse, cap, query, side, 40)
-            np.testing.assert_allclose(np.sort(distance[found]), distance[expected], rtol=1e-12)
+            expected, _ = sorted_neighbours(memory, sides, n, inverse, cap, query, side, 40)
+            found = nearest(memory, codes[width], n, inverse, cap, query, side, 40)
+            assert found.tolist() == expected.tolist()
+            told = nearest_coded(memory, codes, n, inverse, cap, query, side, 40)
+            assert told.tolist() in (expected.tolist(), []), (n, width, cap, side)
+            pnl_pcts = rng.normal(size=n)
+            wins, total = judged(memory, codes, pnl_pcts, n, inverse, cap, query, side, 40)
+            assert wins == (pnl_pcts[expected] > 0.0).sum()
+            assert total == sum(pnl_pcts[expected].tolist())
+
+
+def test_for_what_markets_give_few_trades_are_measured() -> None:
+    rng, told = np.random.default_rng(5), 0
+    n, sides = 10_000, np.ones(10_000, dtype=np.int8)
+    memory, codes = np.asfortranarray(rng.standard_t(4, (10, n))), np.zeros((11, n), dtype=np.int16)
+    inverse = inverse_scales(memory, n)
+    encode(memory, sides, 0, n, inverse, 3.0, codes)
+    for _ in range(200):
+        query = rng.standard_t(4, 10)
+        found = nearest_coded(memory, codes, n, inverse, 3.0, query, 1, 50)
+        told += len(found) > 0
+        if len(found):
+            expected, _ = sorted_neighbours(memory, sides, n, inverse, 3.0, query, 1, 50)
+            assert found.tolist() == expected.tolist()
+    assert told >= 198
 
 
 def test_the_scales_are_those_of_scipy_and_skip_what_is_missing() -> None:
