@@ -101,9 +101,9 @@ def _rank(values: Codes, n: int, rank: int) -> int:
         for j in range(n):
             count += values[j] <= middle
         if count >= rank:
-            high = middle
+            high = int(middle)
         else:
-            low = middle
+            low = int(middle)
     return high
 
 

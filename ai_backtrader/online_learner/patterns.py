@@ -203,7 +203,8 @@ class PatternMemory:
             faults.raise_if_any()
             raise
         try:
-            if math.isfinite(sum(given)):  # nothing is missing: a quarter of the time of looking at each
+            # Nothing is missing: a quarter of the time of looking at each.
+            if math.isfinite(sum(given)):  # type: ignore[arg-type]  # None raises TypeError
                 return query
         except TypeError:  # None among them
             pass
