@@ -12,7 +12,7 @@ from typing import Any
 
 import backtrader as bt
 
-from ai_backtrader.analyzers import Decisions, Liquidations, Performance, Timeline
+from ai_backtrader.analyzers import Decisions, Learning, Liquidations, Performance, Timeline
 from ai_backtrader.brokers import LeverageBroker
 from ai_backtrader.checks import Faults
 from ai_backtrader.cli.progress import Progress
@@ -103,7 +103,7 @@ def run_backtest(
     -------
     dict
         ``run`` (settings, data and versions, so that the run can be repeated), ``strategy`` (the strategy instance)
-        and the analyzers ``performance``, ``liquidations``, ``decisions``.
+        and the analyzers ``performance``, ``liquidations``, ``decisions``, ``timeline``, ``learning``.
     """
     card = _run_card(data, settings)
     limits = LeverageSettings(risk_budget=settings.risk_budget, max_leverage=settings.max_leverage)
@@ -130,7 +130,7 @@ def run_backtest(
         allow_short=settings.allow_short,
         slippage=settings.slippage,
     )
-    for analyzer in (Performance, Liquidations, Decisions, Timeline):
+    for analyzer in (Performance, Liquidations, Decisions, Timeline, Learning):
         cerebro.addanalyzer(analyzer)
     if on_progress is not None:
         cerebro.addanalyzer(Progress, callback=on_progress)
@@ -152,6 +152,7 @@ def run_backtest(
         "liquidations": found.liquidations,
         "decisions": found.decisions,
         "timeline": found.timeline,
+        "learning": found.learning,
     }
 
 

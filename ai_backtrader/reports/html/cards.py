@@ -7,6 +7,8 @@ import importlib.metadata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import backtrader as bt
+
 from ai_backtrader.reports.html.parts import Table
 
 __all__ = ["card_of", "card_table"]
@@ -25,13 +27,38 @@ def card_of(strategy: Any) -> dict[str, Any]:
             feed._name or f"data{place}": f"{len(feed):,} bars, {type(feed).__name__}"
             for place, feed in enumerate(strategy.datas)
         },
-        "broker": {"class": type(broker).__name__, **_params(broker)},
+        "broker": {
+            "class": type(broker).__name__,
+            **{name: value for name, value in _params(broker).items() if name != "commission"},
+            "commission": {
+                feed._name or f"data{place}": _scheme(broker.getcommissioninfo(feed))
+                for place, feed in enumerate(strategy.datas)
+            },
+        },
         "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
     }
 
 
 def _params(host: Any) -> dict[str, Any]:
-    return dict(host.p._getkwargs())
+    return {name: _known(value) for name, value in host.p._getkwargs().items()}
+
+
+def _scheme(scheme: Any) -> dict[str, Any]:
+    """What a commission scheme takes, and where it is not as Backtrader makes it."""
+    usual = bt.CommInfoBase().p._getkwargs()
+    set_here = {name: value for name, value in scheme.p._getkwargs().items() if value != usual.get(name)}
+    return {"commission": scheme.p.commission} | {name: _known(value) for name, value in set_here.items()}
+
+
+def _known(value: Any) -> Any:
+    """A value by what it is, not by where it lies in memory: the same run writes the same card."""
+    if isinstance(value, type):
+        return value.__name__
+    if hasattr(value, "p") and hasattr(value.p, "_getkwargs"):
+        return {"class": type(value).__name__, **_params(value)}
+    if " at 0x" in repr(value):
+        return getattr(value, "__qualname__", type(value).__name__)
+    return value
 
 
 def card_table(card: Mapping[str, Any], *, caption: str = "") -> Table:

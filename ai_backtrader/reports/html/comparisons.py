@@ -11,7 +11,19 @@ import numpy as np
 from ai_backtrader.analyzers import Comparison
 from ai_backtrader.reports.figures import MISSING, number, percent
 from ai_backtrader.reports.html.funds import COLOURS, DASHES
-from ai_backtrader.reports.html.parts import Chart, Part, Section, Table, Words, line, marks, moments, numbers, thinned
+from ai_backtrader.reports.html.parts import (
+    LOG,
+    Chart,
+    Part,
+    Section,
+    Table,
+    Words,
+    line,
+    marks,
+    moments,
+    numbers,
+    thinned,
+)
 from ai_backtrader.reports.html.parts import safe as plain
 
 __all__ = ["comparison_sections"]
@@ -33,7 +45,7 @@ def comparison_sections(comparison: Comparison, results: Mapping[str, Any] | Non
         parts.append(
             Chart(
                 title="Growth of 1", traces=curves, height=400, told=f"{len(curves)} accounts.",
-                layout={"hovermode": "x unified", "xaxis": {"type": "date"}, "yaxis": {"type": "log", "dtick": "D2"}},
+                layout={"hovermode": "x unified", "xaxis": {"type": "date"}, "yaxis": LOG},
             )
         )  # fmt: skip
     parts += [_intervals(comparison), _compared(comparison)]

@@ -20,6 +20,9 @@ __all__ = ["page_of"]
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
 
 
+_LONG = 60  # characters of a cell that needs room for lines, also on a phone
+
+
 def page_of(sections: Sequence[Section], *, title: str) -> str:
     """HTML of the sections, with everything it needs inside.
 
@@ -97,7 +100,7 @@ def _table(table: Table) -> str:
         f'<th scope="col" class="{sort}">{html.escape(head)}</th>' for head, sort in zip(table.heads, kind, strict=True)
     )
     rows = "\n".join(
-        "<tr>" + "".join(f'<td class="{sort}">{_cell(cell)}</td>' for cell, sort in zip(row, kind, strict=True))
+        "<tr>" + "".join(_cell(cell, sort) for cell, sort in zip(row, kind, strict=True))
         + "</tr>"
         for row in table.rows
     )  # fmt: skip
@@ -111,9 +114,11 @@ def _table(table: Table) -> str:
     return written
 
 
-def _cell(text: str) -> str:
+def _cell(text: str, kind: str) -> str:
+    if kind == "words" and len(text) > _LONG:
+        kind += " long"
     # On a phone a narrow column would part a number from its unit.
-    return html.escape(text).replace(" %", "&nbsp;%")
+    return f'<td class="{kind}">{html.escape(text).replace(" %", "&nbsp;%")}</td>'
 
 
 def _json(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import datetime as dt
 import html
 from collections.abc import Mapping, Sequence
@@ -16,11 +17,13 @@ from ai_backtrader.reports.plots import extremes
 
 __all__ = [
     "BUCKETS",
+    "LOG",
     "Chart",
     "Part",
     "Section",
     "Table",
     "Words",
+    "aligned",
     "area",
     "bars",
     "line",
@@ -33,6 +36,9 @@ __all__ = [
 
 BUCKETS = 1_000
 """Stretches of a chart: wider than a page has room for, so that no reader sees a difference."""
+
+LOG = {"type": "log", "dtick": "D2", "tickformat": ",~r"}
+"""An axis for what multiplies, with ticks at 1, 2 and 5, written out."""
 
 Trace = dict[str, Any]
 
@@ -119,6 +125,28 @@ class Section:
 
     title: str
     parts: Sequence[Part]
+
+
+def aligned(sections: Sequence[Section], times: NDArray[np.datetime64]) -> list[Section]:
+    """The sections with all charts over time from the run's first bar to its last, so that they lie under each other.
+
+    Parameters
+    ----------
+    sections
+        Of a page.
+    times
+        Of the run's bars, shape (n,).
+    """
+    first, last = (int(moment) for moment in times[[0, -1]].astype("datetime64[ms]").astype(np.int64))
+    room = max(1, (last - first) // 100)  # marks on the edges are not cut
+    axis = {"type": "date", "range": [first - room, last + room]}
+
+    def drawn(part: Part) -> Part:
+        if not (isinstance(part, Chart) and part.timeline):
+            return part
+        return dataclasses.replace(part, layout={**part.layout, "xaxis": {**part.layout.get("xaxis", {}), **axis}})
+
+    return [dataclasses.replace(section, parts=[drawn(part) for part in section.parts]) for section in sections]
 
 
 # -------------------------------------------------------------------------------------------------------------- traces

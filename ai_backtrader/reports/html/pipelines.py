@@ -12,7 +12,7 @@ from ai_backtrader import evidence as ev
 from ai_backtrader.pipeline import PipelineResult
 from ai_backtrader.reports.figures import MISSING, money, number, percent
 from ai_backtrader.reports.html.cards import card_table
-from ai_backtrader.reports.html.funds import DASHES
+from ai_backtrader.reports.html.funds import DASHES, MEMBERS, capital_chart
 from ai_backtrader.reports.html.parts import (
     Chart,
     Part,
@@ -20,6 +20,7 @@ from ai_backtrader.reports.html.parts import (
     Table,
     Trace,
     Words,
+    aligned,
     area,
     bars,
     line,
@@ -37,13 +38,11 @@ __all__ = ["pipeline_sections"]
 _OWN = "ai"
 """AIStrategy's name among the members."""
 
-_MEMBERS = ("@short", "@long", "@margin", "@fourth", "@loss", "@third")  # blue is the fund's
-
 
 def pipeline_sections(result: PipelineResult) -> list[Section]:
     """Verdict, stages, the walk, attribution, adaptation, the searches that came before it, evidence, and the card."""
     found = {stage.name: stage.found for stage in result.stages}
-    return [
+    sections = [
         Section(title="Result", parts=[Words(text=result.verdict, kind="verdict"), _members(result)]),
         Section(title="Stages", parts=[_stages(result)]),
         Section(title="The walk", parts=_walk(result)),
@@ -56,6 +55,7 @@ def pipeline_sections(result: PipelineResult) -> list[Section]:
         Section(title="Evidence", parts=_evidence(result)),
         Section(title="Run card", parts=[card_table(_card(result))]),
     ]
+    return aligned(sections, result.arrays["times"])
 
 
 # --------------------------------------------------------------------------------------------------- result and stages
@@ -119,7 +119,7 @@ def _names(result: PipelineResult) -> list[str]:
 
 
 def _style(place: int) -> tuple[str, str]:
-    return _MEMBERS[place % len(_MEMBERS)], DASHES[place // len(_MEMBERS) % len(DASHES)]
+    return MEMBERS[place % len(MEMBERS)], DASHES[place // len(MEMBERS) % len(DASHES)]
 
 
 def _timed(title: str, traces: list[Trace], told: str, unit: Mapping[str, Any], **options: Any) -> Chart:
@@ -183,23 +183,8 @@ def _drawdown(result: PipelineResult) -> Chart:
 
 
 def _shares(result: PipelineResult) -> Chart:
-    names = _names(result)
-    weights = {name: 100.0 * np.clip(result.arrays[f"weight_{name}"], 0.0, None) for name in names}
-    weights["cash"] = np.clip(100.0 - sum(weights.values(), np.zeros(len(result.arrays["times"]))), 0.0, 100.0)
-    shown = thinned(*weights.values())
-    when = moments(result.arrays["times"][shown])
-    traces = []
-    for place, (name, share) in enumerate(weights.items()):
-        colour = "@market" if name == "cash" else _style(place)[0]
-        traces.append(
-            line(when, share[shown], name, colour, width=0.6, stackgroup="capital", fillcolor=f"{colour}-soft",
-                 hovertemplate="%{y:.1f} %")
-        )  # fmt: skip
-    last = ", ".join(f"{name} {share[-1]:.0f} %" for name, share in weights.items())
-    return _timed(
-        "Share of the fund's capital", traces, f"At the end: {last}.", {"ticksuffix": " %", "range": [0, 100]},
-        height=300,
-    )  # fmt: skip
+    shares = {name: 100.0 * result.arrays[f"weight_{name}"] for name in _names(result)}
+    return capital_chart(result.arrays["times"], shares)
 
 
 # ---------------------------------------------------------------------------------------------- sources and adaptation

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ai_backtrader import evidence as ev
-from ai_backtrader.analyzers import Allocations, Decisions, Evidence, Liquidations, Performance, Timeline
+from ai_backtrader.analyzers import Allocations, Decisions, Evidence, Learning, Liquidations, Performance, Timeline
 from ai_backtrader.analyzers.evidence import evidence_figures
 from ai_backtrader.errors import AIBacktraderError
 from ai_backtrader.reports.figures import money, multiple, number, percent, verdict, withheld
@@ -21,10 +21,12 @@ from ai_backtrader.reports.html.funds import fund_section
 from ai_backtrader.reports.html.learning import learning_section
 from ai_backtrader.reports.html.parts import (
     BUCKETS,
+    LOG,
     Chart,
     Section,
     Table,
     Words,
+    aligned,
     area,
     bars,
     line,
@@ -46,6 +48,7 @@ _KINDS = {
     "evidence": Evidence,
     "timeline": Timeline,
     "allocations": Allocations,
+    "learning": Learning,
 }
 
 
@@ -68,7 +71,7 @@ def run_of(result: Any) -> dict[str, Any]:
     if not isinstance(run.get("performance"), Performance):
         raise AIBacktraderError(
             "save_html: the run has no analyzer Performance; call cerebro.addanalyzer(Performance) before run(), and "
-            "Liquidations, Decisions, Evidence and Timeline for their sections"
+            "Liquidations, Decisions, Evidence, Timeline, Learning and Allocations for their sections"
         )
     if not run["performance"].get_analysis()["bars"]:
         raise AIBacktraderError("save_html: the run has no bars, there is nothing to show; give it a feed with bars")
@@ -103,14 +106,14 @@ def run_sections(run: Mapping[str, Any]) -> list[Section]:
             _evidence(run),
             _attribution(run),
             fund_section(run["allocations"]) if "allocations" in run else None,
-            learning_section(strategy),
+            learning_section(strategy, run.get("learning")),
         )
         if section is not None
     ]
     card = run.get("run") or (card_of(strategy) if strategy is not None else {})
     if card:
         sections.append(Section(title="Run card", parts=[card_table(card)]))
-    return sections
+    return aligned(sections, performance.times)
 
 
 # ----------------------------------------------------------------------------------------------------------- over time
@@ -149,7 +152,7 @@ def _scale(*series: NDArray[np.float64]) -> dict[str, Any]:
     known = np.concatenate([values[np.isfinite(values)] for values in series])
     low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
     # On a linear axis a manifold range flattens everything but its top.
-    return {"type": "log", "dtick": "D2"} if low > 0.0 and high / low > 4.0 else {}
+    return LOG if low > 0.0 and high / low > 4.0 else {}
 
 
 def _price_chart(performance: Performance) -> Chart:

@@ -12,7 +12,19 @@ import numpy as np
 from ai_backtrader.reports.figures import MISSING, money, number, percent
 from ai_backtrader.reports.html.cards import card_table
 from ai_backtrader.reports.html.funds import COLOURS, DASHES
-from ai_backtrader.reports.html.parts import Chart, Part, Section, Table, Words, line, marks, numbers, safe, thinned
+from ai_backtrader.reports.html.parts import (
+    LOG,
+    Chart,
+    Part,
+    Section,
+    Table,
+    Words,
+    line,
+    marks,
+    numbers,
+    safe,
+    thinned,
+)
 from ai_backtrader.rl import PolicyFigures, SeedOutcome, TrainingResult
 
 __all__ = ["learning_charts", "training_sections"]
@@ -128,7 +140,7 @@ def _equities(result: TrainingResult) -> Chart:
         )  # fmt: skip
     known = np.concatenate([equity[np.isfinite(equity)] for equity in curves.values()])
     wide = known.size and known.min() > 0.0 and known.max() / known.min() > 20.0
-    scale = {"type": "log", "dtick": "D2"} if wide else {}
+    scale = LOG if wide else {}
     return Chart(
         title="Account on the test bars", traces=traces, height=360, told=f"{len(curves)} accounts.",
         layout={
