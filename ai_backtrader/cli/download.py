@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
 from ai_backtrader.cli.options import AsJson, Quiet
@@ -81,7 +81,7 @@ def _progress(symbol: str, *, show: bool) -> Iterator[Callable[[DownloadProgress
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}", markup=False), BarColumn(bar_width=20),
-        TextColumn("{task.completed} of {task.total}"), TextColumn("{task.fields[say]}", markup=False),
+        MofNCompleteColumn(separator=" of "), TextColumn("{task.fields[say]}", markup=False),
         TimeRemainingColumn(),
     )  # fmt: skip
     with ProgressBar(*columns, console=console, transient=True, disable=not (show and console.is_terminal)) as bar:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -47,6 +48,7 @@ _TAKEN = {
     METRICS: {"sum_open_interest": "open_interest", "count_long_short_ratio": "long_short_ratio"},
 }  # fmt: skip
 _MILLISECONDS_END = 10**14  # the year 5138 in milliseconds; in microseconds the year 1973
+_LATEST = 4_102_444_800 * 10**6  # the year 2100 in microseconds
 _MEND = (
     "Its checksum is right, so it is published like this: --refresh asks whether it was mended, --skip {} leaves it out"
 )
@@ -81,9 +83,14 @@ def read_archive(path: Path, archive: Archive, *, max_unpacked: int) -> tuple[pd
             f"{archive.name}: wrong columns: expected {', '.join(expected)}, found {', '.join(first[:16])}", mend
         )
     try:
-        frame = pd.read_csv(
-            io.BytesIO(text), header=None, names=names, skiprows=int(has_header), index_col=False, low_memory=False
-        )
+        with warnings.catch_warnings():
+            # Longer rows than the header: pandas warns and drops the surplus, which would shift a column unseen.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(
+                io.BytesIO(text), header=None, names=names, skiprows=int(has_header), index_col=False, low_memory=False
+            )
+        if not len(frame):
+            raise ValueError("a header only")
         times = _times(frame[expected[0]])
         columns: dict[str, Any] = {
             ours: pd.to_numeric(frame[theirs]).to_numpy(np.float64)
@@ -92,7 +99,7 @@ def read_archive(path: Path, archive: Archive, *, max_unpacked: int) -> tuple[pd
         }
         if archive.kind == KLINES:
             columns["close_time"] = _times(frame["close_time"]).astype(np.int64)
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, OverflowError, pd.errors.ParserWarning) as error:
         raise DownloadError(f"{archive.name}: unreadable rows: {' '.join(str(error).split())[:200]}", mend) from error
     rows = pd.DataFrame(columns, index=pd.DatetimeIndex(times, name="datetime"))
     inside = (times >= np.datetime64(archive.first)) & (times < np.datetime64(archive.last + dt.timedelta(days=1)))
@@ -128,12 +135,14 @@ def _unpack(path: Path, archive: Archive, max_unpacked: int, mend: str) -> bytes
 def _times(column: pd.Series[Any]) -> NDArray[np.datetime64]:
     """UTC times of epochs in milliseconds or microseconds, or of ISO text."""
     if column.dtype.kind in "iuf":
-        if column.isna().any():
+        if not np.isfinite(column).all():
             raise ValueError("a row without a time")
+        if (column.abs() > _LATEST).any():
+            raise ValueError(f"a time that is none: {column[column.abs() > _LATEST].iloc[0]}")
         epochs = column.to_numpy(np.int64)
         micro = np.where(epochs < _MILLISECONDS_END, epochs * 1_000, epochs)
         return micro.astype("datetime64[us]").astype("datetime64[ns]")
-    stamps = pd.to_datetime(column, utc=True, format="ISO8601")
+    stamps = pd.to_datetime(column.astype("string"), utc=True, format="ISO8601")
     if stamps.isna().any():
         raise ValueError("a row without a time")
     return stamps.dt.tz_localize(None).to_numpy("datetime64[ns]")

@@ -23,7 +23,17 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class DownloadProgress:
-    """How far a download is: files (or pages) done of those known to be needed, bytes fetched, the last file's name."""
+    """How far a download is.
+
+    Attributes
+    ----------
+    done, total
+        Files that have been asked for, of those known to be needed; of a venue's pages the days.
+    fetched_bytes
+        Received so far; 0 where pages are asked for.
+    name
+        The last file, or what the pages are of.
+    """
 
     done: int
     total: int

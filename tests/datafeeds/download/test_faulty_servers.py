@@ -16,6 +16,9 @@ import pytest
 
 from ai_backtrader import MarketData
 from ai_backtrader.datafeeds import DownloadError
+from ai_backtrader.datafeeds.download.archives import read_archive
+from ai_backtrader.datafeeds.download.plan import FUNDING, KLINES, Series
+from ai_backtrader.datafeeds.download.plan import METRICS as METRICS_KIND
 
 UM = "/data/futures/um"
 CANDLES = f"{UM}/monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2024-02.zip"
@@ -266,6 +269,13 @@ def test_few_connections_are_open_at_once(get: Any, archive: Any) -> None:
     assert 2 <= most[0] <= 3
 
 
+def good_header() -> str:
+    return (
+        "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,"
+        "ignore\n"
+    )
+
+
 def damaged(kind: str, good: bytes) -> bytes:
     if kind == "cut short":
         return good[: len(good) // 2]
@@ -286,6 +296,12 @@ def damaged(kind: str, good: bytes) -> bytes:
             packed.writestr("data.csv", "1706745600000,1,1,1,1,1\n")
         elif kind == "text":
             packed.writestr("data.csv", "1706745600000,1,2,1,many,1,1706749199999,1,1,1,1,0\n")
+        elif kind == "a header only":
+            packed.writestr("data.csv", good_header())
+        elif kind == "a row too long":
+            packed.writestr("data.csv", good_header() + "1706745600000,1,2,1,1,1,1706749199999,1,1,1,1,0,7\n" * 2)
+        elif kind == "a time beyond all":
+            packed.writestr("data.csv", "1e300,1,2,1,1,1,1706749199999,1,1,1,1,0\n")
         elif kind == "no time":
             packed.writestr("data.csv", "1706745600000,1,2,1,1,1,1706749199999,1,1,1,1,0\n,1,2,1,1,1,1,1,1,1,1,0\n")
         elif kind == "another month":
@@ -312,6 +328,9 @@ def damaged(kind: str, good: bytes) -> bytes:
         ("too few columns", "wrong columns"),
         ("text", "unreadable rows"),
         ("no time", "unreadable rows: a row without a time"),
+        ("a header only", "unreadable rows: a header only"),
+        ("a row too long", "unreadable rows: Length of header or names does not match"),
+        ("a time beyond all", r"unreadable rows: a time that is none: 1e\+300"),
         ("another month", "all 1 rows are of another time, the first of 2021-01-01"),
     ],
 )
@@ -322,6 +341,70 @@ def test_an_archive_that_is_published_broken_is_said_and_nothing_written(
     with pytest.raises(DownloadError, match=f"BTCUSDT-1h-2024-02.zip: {said}"):
         get(start=START, max_unpacked=1_000_000)
     assert written(tmp_path) == []
+
+
+def test_whatever_is_spoiled_in_an_archive_it_is_a_download_error(world: Any, pack: Any, tmp_path: Path) -> None:
+    february, day = dt.date(2024, 2, 1), dt.date(2024, 2, 3)
+    archives = (
+        Series("perp", "BTCUSDT", KLINES, "1h").month(february),
+        Series("perp", "BTCUSDT", FUNDING).month(february),
+        Series("perp", "BTCUSDT", METRICS_KIND).day(day),
+    )
+    rng = np.random.default_rng(1)
+    put = (
+        b",",
+        b"\n",
+        b'"',
+        b"x",
+        b"\x00",
+        b"\xff",
+        b"\r",
+        b"nan",
+        b"inf",
+        b"1e400",
+        b"9" * 30,
+        b"2024-99-99",
+        b"\n\n\n",
+    )
+    path = tmp_path / "spoiled.zip"
+    refused: list[tuple[str, str]] = []
+    for number in range(360):
+        one = archives[number % 3]
+        content = world.files["/" + one.path]
+        if number % 2:
+            spoiled = bytearray(content)
+            spoiled[rng.integers(len(spoiled))] = rng.integers(256)
+            path.write_bytes(spoiled)
+        else:
+            packed = zipfile.ZipFile(io.BytesIO(content))
+            text = bytearray(packed.read(packed.namelist()[0]))
+            at = int(rng.integers(200 if number % 4 else len(text)))
+            text[at : at + int(rng.integers(0, 40))] = put[rng.integers(len(put))]
+            path.write_bytes(pack(bytes(text)))
+        try:
+            frame, _ = read_archive(path, one, max_unpacked=1_000_000)
+        except DownloadError as error:
+            refused.append((one.name, str(error)))
+        else:
+            assert len(frame)
+    assert len(refused) > 100
+    assert all(said.startswith(f"{name}: ") for name, said in refused)
+
+
+def test_many_faults_at_once_give_the_same_file(get: Any, archive: Any, fault: Any, reference: bytes) -> None:
+    rng = np.random.default_rng(8)
+    kinds = (
+        lambda: fault(break_after=int(rng.integers(0, 900))),
+        lambda: fault(status=500),
+        lambda: fault(status=429, headers={"Retry-After": "0"}),
+        lambda: fault(ignore_range=True),
+        lambda: fault(body=b"0" * 64),
+    )
+    for path in archive.files:
+        for _ in range(int(rng.integers(0, 3))):
+            archive.faults[path].append(kinds[rng.integers(len(kinds))]())
+    assert get(start=START, attempts=8).path.read_bytes() == reference
+    assert sum(path in archive.files for path, _ in archive.requests) > 60
 
 
 def test_a_bomb_that_lies_about_its_size_is_counted_as_it_comes_out(
