@@ -7,7 +7,7 @@ from typing import Any
 
 import backtrader as bt
 
-from ai_backtrader.analyzers.recording import position_reader
+from ai_backtrader.analyzers.recording import accounts_of, position_reader
 
 __all__ = ["ConfidenceObserver", "LeverageObserver", "MarginObserver"]
 
@@ -23,12 +23,13 @@ class LeverageObserver(bt.Observer):
         """File one bar."""
         broker = self._owner.broker
         notional, value = 0.0, broker.getvalue()
-        position_in = position_reader(broker)
-        for feed in self._owner.datas:
-            position = position_in(feed)
-            if position:
-                multiplier = float(broker.getcommissioninfo(feed).p.mult)
-                notional += abs(position.size) * feed.close[0] * multiplier
+        for account in accounts_of(broker):
+            position_in = position_reader(account)
+            for feed in self._owner.datas:
+                position = position_in(feed)
+                if position:
+                    multiplier = float(account.getcommissioninfo(feed).p.mult)
+                    notional += abs(position.size) * feed.close[0] * multiplier
         self.l[0][0] = 0.0 if not notional else notional / value if value > 0.0 else math.nan
 
 
@@ -39,7 +40,7 @@ class MarginObserver(bt.Observer):
     plotinfo = {
         "plot": True,
         "subplot": True,
-        "plotname": "Margin ratio, %",
+        "plotname": "Margin ratio in %",
         "plotyhlines": [70.0, 100.0],
         "plotymargin": 0.05,
     }
@@ -50,14 +51,16 @@ class MarginObserver(bt.Observer):
 
     def next(self) -> None:
         """File one bar."""
-        broker, worst = self._owner.broker, 0.0
-        if hasattr(broker, "margin_ratio"):
-            position_in = position_reader(broker)
-            for feed in self._owner.datas:
-                if position_in(feed):
-                    worst = max(worst, broker.margin_ratio(feed))
-            if len(broker.liquidations) > self._liquidated:
-                worst, self._liquidated = 1.0, len(broker.liquidations)
+        worst, liquidated = 0.0, 0
+        for account in accounts_of(self._owner.broker):
+            if hasattr(account, "margin_ratio"):
+                position_in = position_reader(account)
+                for feed in self._owner.datas:
+                    if position_in(feed):
+                        worst = max(worst, account.margin_ratio(feed))
+                liquidated += len(account.liquidations)
+        if liquidated > self._liquidated:
+            worst, self._liquidated = 1.0, liquidated
         self.l[0][0] = 100.0 * worst
 
 

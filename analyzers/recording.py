@@ -46,18 +46,29 @@ def position_reader(broker: Any) -> Callable[[Any], Any]:
 
 def analysis_of(figures: Mapping[str, object]) -> AutoOrderedDict:
     """Backtrader's dictionary with dot access from a mapping, nested, NumPy numbers made plain, closed."""
-    analysis = AutoOrderedDict()
+    return _filled(AutoOrderedDict(), figures)
+
+
+def _filled(analysis: AutoOrderedDict, figures: Mapping[str, object]) -> AutoOrderedDict:
     for key, value in figures.items():
         analysis[key] = _plain(value)
     analysis._close()  # a key that does not exist raises instead of becoming an empty dictionary
     return analysis
 
 
+class _Row(AutoOrderedDict):
+    """A mapping in a list: Backtrader's writer puts ``str`` of it on one line."""
+
+    def __str__(self) -> str:
+        told = (f"{key} {value:.6g}" if isinstance(value, float) else f"{key} {value}" for key, value in self.items())
+        return f"({', '.join(told)})"
+
+
 def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return analysis_of(value)
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_filled(_Row(), item) if isinstance(item, Mapping) else _plain(item) for item in value]
     if isinstance(value, np.generic):
         return value.item()
     return value

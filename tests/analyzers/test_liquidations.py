@@ -185,5 +185,4 @@ def test_print_shows_the_event(doomed: Any, capsys: pytest.CaptureFixture[str]) 
     doomed.liquidations.print()
     printed = capsys.readouterr().out
     assert "- max_margin_ratio: 1.0" in printed
-    # Python < 3.12 writes an ordered dictionary as pairs.
-    assert "'side': 'LONG'" in printed or "('side', 'LONG')" in printed
+    assert "side LONG, size 10" in printed
