@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ai_backtrader.checks import Faults
 from ai_backtrader.errors import AIBacktraderError, SettingsError
-from ai_backtrader.rl.dqn_kernels import UPDATES, act, draw, hyper_of, learn, new_memory, settle
+from ai_backtrader.rl.dqn_kernels import UPDATES, act, draw, hyper_of, new_memory, settle, update
 from ai_backtrader.rl.networks import forward
 from ai_backtrader.rl.numpy_backend import learn_numpy
 from ai_backtrader.rl.replay import observe_step
@@ -88,11 +88,10 @@ class DQN:
         self.memory = new_memory(n_features, n_actions, self.settings, rng, lanes=lanes)
         self._any_action = np.ones(n_actions, np.bool_)
         self._torch: Any = self._torch_learner() if backend == "torch" else None
-        steps: dict[str, Callable[[], float]] = {
-            "numba": partial(learn, self.hyper, self.memory),
-            "numpy": partial(learn_numpy, self.hyper, self.memory),
-        }
-        self._learn: Callable[[], float] = self._torch.learn if self._torch is not None else steps[backend]
+        self._update: Callable[[], float] = partial(update, self.hyper, self.memory)
+        if backend != "numba":
+            learner = partial(learn_numpy, self.hyper, self.memory) if self._torch is None else self._torch.learn
+            self._update = partial(self._update_by, learner)
 
     def _torch_learner(self) -> Any:
         try:
@@ -175,10 +174,15 @@ class DQN:
         """
         if self.memory.replay.ring[1] < self.settings.batch_size:
             return None
-        draw(self.hyper, self.memory)
-        loss = float(self._learn())
-        settle(self.hyper, self.memory)
+        loss = self._update()
         self.check_finite(loss)
+        return loss
+
+    def _update_by(self, learner: Callable[[], float]) -> float:
+        # As the compiled update, which is one call because handing over the memory takes as long as drawing a batch.
+        draw(self.hyper, self.memory)
+        loss = learner()
+        settle(self.hyper, self.memory)
         return loss
 
     def check_finite(self, loss: float) -> None:

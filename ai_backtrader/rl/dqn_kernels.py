@@ -42,6 +42,7 @@ __all__ = [
     "epsilon_at",
     "hyper_of",
     "learn",
+    "learning_rate_at",
     "new_memory",
     "settle",
     "update",
@@ -58,6 +59,8 @@ class Hyper(NamedTuple):
 
     gamma: float
     learning_rate: float
+    learning_rate_end_factor: float
+    learning_rate_steps: float
     adam_beta1: float
     adam_beta2: float
     adam_epsilon: float
@@ -167,6 +170,13 @@ def epsilon_at(hyper: Hyper, step: int) -> float:
 
 
 @compiled
+def learning_rate_at(hyper: Hyper, step: int) -> float:
+    """Adam's rate at a step."""
+    way = min(step / hyper.learning_rate_steps, 1.0)
+    return hyper.learning_rate * (1.0 + way * (hyper.learning_rate_end_factor - 1.0))
+
+
+@compiled
 def best_action(values: Floats, mask: NDArray[np.bool_]) -> int:
     """Allowed action of the highest value, the first of equals; -1 if none is allowed."""
     best = -1
@@ -257,7 +267,7 @@ def learn(hyper: Hyper, memory: Memory) -> float:
     clip_norm_compiled(memory.gradient, hyper.max_grad_norm)
     adam_compiled(
         memory.online, memory.gradient, memory.first, memory.second, memory.counters[UPDATES] + 1,
-        hyper.learning_rate, hyper.adam_beta1, hyper.adam_beta2, hyper.adam_epsilon,
+        learning_rate_at(hyper, memory.counters[STEPS]), hyper.adam_beta1, hyper.adam_beta2, hyper.adam_epsilon,
     )  # fmt: skip
     return loss / batch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ai_backtrader.rl.dqn_kernels import UPDATES, Hyper, Memory
+from ai_backtrader.rl.dqn_kernels import STEPS, UPDATES, Hyper, Memory, learning_rate_at
 from ai_backtrader.rl.networks import forward, gradient
 from ai_backtrader.rl.optimizers import adam, clip_norm
 
@@ -35,6 +35,7 @@ def learn_numpy(hyper: Hyper, memory: Memory) -> float:
     clip_norm(memory.gradient, hyper.max_grad_norm)
     adam(
         memory.online, memory.gradient, memory.first, memory.second, step=int(memory.counters[UPDATES]) + 1,
-        rate=hyper.learning_rate, beta1=hyper.adam_beta1, beta2=hyper.adam_beta2, epsilon=hyper.adam_epsilon,
+        rate=learning_rate_at(hyper, memory.counters[STEPS]), beta1=hyper.adam_beta1, beta2=hyper.adam_beta2,
+        epsilon=hyper.adam_epsilon,
     )  # fmt: skip
     return float(np.mean(memory.weights * losses))

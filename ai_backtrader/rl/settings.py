@@ -24,6 +24,9 @@ class DQNSettings:
         Discount per step, 0 to 1.
     learning_rate, adam_beta1, adam_beta2, adam_epsilon
         Of Adam (Kingma and Ba 2015).
+    learning_rate_end_factor, learning_rate_steps
+        The learning rate falls straight from itself to this share of it over so many steps, then stays; 1.0 keeps it
+        constant.
     batch_size
         Transitions an update.
     buffer_size
@@ -57,6 +60,8 @@ class DQNSettings:
     hidden: tuple[int, ...] = (128, 64, 32)
     gamma: float = 0.99
     learning_rate: float = 5e-4
+    learning_rate_end_factor: float = 1.0
+    learning_rate_steps: int = 50_000
     adam_beta1: float = 0.9
     adam_beta2: float = 0.999
     adam_epsilon: float = 1e-8
@@ -86,7 +91,9 @@ class DQNSettings:
         object.__setattr__(self, "hidden", tuple(self.hidden))
         for width in self.hidden:
             faults.whole("hidden", width, low=1)
-        for name in ("gamma", "epsilon_start", "epsilon_end", "priority_alpha", "priority_beta"):
+        for name in (
+            "gamma", "learning_rate_end_factor", "epsilon_start", "epsilon_end", "priority_alpha", "priority_beta",
+        ):  # fmt: skip
             faults.number(name, getattr(self, name), low=0.0, high=1.0)
         for name in ("adam_beta1", "adam_beta2"):
             faults.number(name, getattr(self, name), low=0.0, high=1.0 - 1e-12)
@@ -98,7 +105,7 @@ class DQNSettings:
                 faults.number(name, getattr(self, name), above=0.0)
         for name in (
             "batch_size", "buffer_size", "train_every", "gradient_steps", "target_every", "n_step",
-            "priority_beta_steps", "epsilon_steps",
+            "learning_rate_steps", "priority_beta_steps", "epsilon_steps",
         ):  # fmt: skip
             faults.whole(name, getattr(self, name), low=1)
         faults.whole("learning_starts", self.learning_starts, low=0)

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from ai_backtrader.errors import AIBacktraderError, SettingsError
-from ai_backtrader.rl.dqn_kernels import TARGET_MOVES, UPDATES, Hyper, Memory
+from ai_backtrader.rl.dqn_kernels import STEPS, TARGET_MOVES, UPDATES, Hyper, Memory, learning_rate_at
 from ai_backtrader.rl.networks import layers, n_parameters
 
 __all__ = ["TorchLearner", "export_parameters", "module_of", "one_thread", "read_state_dict", "write_state_dict"]
@@ -188,6 +188,7 @@ class TorchLearner:
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         if not math.isinf(hyper.max_grad_norm):
             torch.nn.utils.clip_grad_norm_([self.online], hyper.max_grad_norm)
+        self.optimizer.param_groups[0]["lr"] = learning_rate_at(hyper, memory.counters[STEPS])
         self.optimizer.step()
         memory.errors[:] = (values.detach() - goals).cpu().numpy()
         if self.online.grad is not None:  # backward has just filled it

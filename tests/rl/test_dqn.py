@@ -10,7 +10,7 @@ import pytest
 
 from ai_backtrader.errors import AIBacktraderError, SettingsError
 from ai_backtrader.rl.dqn import DQN
-from ai_backtrader.rl.dqn_kernels import STEPS, draw, epsilon_at, hyper_of, learn
+from ai_backtrader.rl.dqn_kernels import STEPS, draw, epsilon_at, hyper_of, learn, learning_rate_at
 from ai_backtrader.rl.networks import forward
 from ai_backtrader.rl.settings import DQNSettings
 from ai_backtrader.rl.trainer import Trainer
@@ -45,7 +45,13 @@ def test_the_same_seed_gives_the_same_weights_after_500_updates_and_another_does
 def test_the_backends_take_the_same_steps_and_end_with_the_same_values(rooms: Any) -> None:
     pytest.importorskip("torch")
     trainers = [
-        rooms.train(rooms.corridor(5, limit=20), changed(dtype="float64"), seed=4, steps=400, backend=backend)
+        rooms.train(
+            rooms.corridor(5, limit=20),
+            changed(dtype="float64", learning_rate_end_factor=0.1, learning_rate_steps=300),
+            seed=4,
+            steps=400,
+            backend=backend,
+        )
         for backend in ("numba", "numpy", "torch")
     ]
     for other in trainers[1:]:
@@ -109,6 +115,35 @@ def test_masked_actions_are_never_chosen_and_the_others_evenly_when_exploring() 
 def test_epsilon_falls_in_a_straight_line_and_stays() -> None:
     hyper = hyper_of(DQNSettings(epsilon_start=0.9, epsilon_end=0.1, epsilon_steps=80))
     assert [epsilon_at(hyper, step) for step in (0, 40, 80, 800)] == pytest.approx([0.9, 0.5, 0.1, 0.1])
+
+
+def test_the_learning_rate_falls_as_torchs_linear_schedule_does() -> None:
+    torch = pytest.importorskip("torch")
+    hyper = hyper_of(DQNSettings(learning_rate=0.02, learning_rate_end_factor=0.25, learning_rate_steps=60))
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.02)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=1.0, end_factor=0.25, total_iters=60)
+    for step in range(100):
+        assert learning_rate_at(hyper, step) == pytest.approx(schedule.get_last_lr()[0], rel=1e-12)
+        optimizer.step()
+        schedule.step()
+    assert learning_rate_at(hyper_of(DQNSettings(learning_rate=0.02)), 99) == 0.02
+
+
+@pytest.mark.parametrize("backend", ["numba", "numpy", "torch"])
+def test_a_rate_that_has_fallen_to_zero_moves_no_weight(rooms: Any, backend: str) -> None:
+    if backend == "torch":
+        pytest.importorskip("torch")
+    settings = changed(learning_rate_end_factor=0.0, learning_rate_steps=100)
+    trainer = rooms.train(rooms.corridor(5, limit=20), settings, seed=4, steps=99, backend=backend)
+    before = trainer.dqn.memory.online.copy()
+    trainer.run(1)
+    at_zero = trainer.dqn.memory.online.copy()
+    trainer.run(50)
+    np.testing.assert_array_equal(at_zero, before)
+    np.testing.assert_array_equal(trainer.dqn.memory.online, before)
+    assert trainer.run(0).updates == 131
+    fresh = rooms.train(rooms.corridor(5, limit=20), settings, seed=4, steps=0, backend=backend)
+    assert not np.array_equal(fresh.dqn.memory.online, before)
 
 
 def test_the_target_network_moves_when_told() -> None:
@@ -205,6 +240,8 @@ def test_evaluation_leaves_the_training_alone(rooms: Any) -> None:
         ({"gamma": 1.5}, "gamma must be between 0 and 1"),
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"learning_rate": math.nan}, "learning_rate must be finite"),
+        ({"learning_rate_end_factor": -0.1}, "learning_rate_end_factor must be between 0 and 1"),
+        ({"learning_rate_steps": 0}, "learning_rate_steps must be at least 1"),
         ({"tau": 0.0}, "tau must be greater than 0"),
         ({"dtype": "float16"}, "dtype must be one of 'float32', 'float64'"),
         ({"batch_size": 500, "buffer_size": 100}, "batch_size must not be above buffer_size"),

@@ -80,6 +80,17 @@ def test_one_state_has_the_values_it_has_in_a_batch(dtype: str) -> None:
         np.testing.assert_array_equal(alone, values)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_what_is_no_number_comes_out_as_no_number(dtype: str) -> None:
+    # The compiled ReLU must not turn it into a zero: a training that diverges would go unnoticed.
+    sizes = (4, 16, 8, 2)
+    parameters = initial_parameters(sizes, np.random.default_rng(3), dtype)
+    states = np.full((3, 4), np.nan, dtype)
+    assert np.isnan(forward(sizes, parameters, states)[-1]).all()
+    assert np.isnan(compiled_pass(sizes, parameters, states, np.zeros((3, 2), dtype))[0]).all()
+    assert np.isnan(forward_one(np.array(sizes), parameters, states[0], np.zeros(sum(sizes), dtype))).all()
+
+
 def test_adam_is_torchs() -> None:
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(4)
