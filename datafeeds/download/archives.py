@@ -47,6 +47,9 @@ _TAKEN = {
     FUNDING: {"last_funding_rate": "funding_rate"},
     METRICS: {"sum_open_interest": "open_interest", "count_long_short_ratio": "long_short_ratio"},
 }  # fmt: skip
+# The nearest float to each number's text is pandas' default from 3.1 on; before, it is an option (deprecated since).
+_PANDAS = tuple(int(part) for part in pd.__version__.split(".")[:2])
+_NEAREST_FLOAT: Any = {} if _PANDAS >= (3, 1) else {"float_precision": "round_trip"}
 _MILLISECONDS_END = 10**14  # the year 5138 in milliseconds; in microseconds the year 1973
 _LATEST = 4_102_444_800 * 10**6  # the year 2100 in microseconds
 _MEND = (
@@ -87,8 +90,9 @@ def read_archive(path: Path, archive: Archive, *, max_unpacked: int) -> tuple[pd
             # Longer rows than the header: pandas warns and drops the surplus, which would shift a column unseen.
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame = pd.read_csv(
-                io.BytesIO(text), header=None, names=names, skiprows=int(has_header), index_col=False, low_memory=False
-            )
+                io.BytesIO(text), header=None, names=names, skiprows=int(has_header), index_col=False, low_memory=False,
+                **_NEAREST_FLOAT,
+            )  # fmt: skip
         if not len(frame):
             raise ValueError("a header only")
         times = _times(frame[expected[0]])

@@ -29,6 +29,7 @@ logger = logging.getLogger("ai_backtrader")
 T = TypeVar("T")
 
 _PIECE = 65_536  # bytes read at a time
+_SMALL_PIECE = 64  # the same, of a server that may drip, where a read waits for all of it
 _SLOWEST = 512.0  # bytes a second; slower is as good as silent
 _LONGEST_BACKOFF = 30.0
 _BUSY = (429, 418, 503)  # too many requests, banned for a while (Binance's own), overloaded
@@ -118,12 +119,12 @@ class Client:
                     raise _AgainError("sent another part than the one asked for")
                 if not resumed:
                     self._refuse_status(response, url)
-                received = 0
+                received, before = 0, have if resumed else 0
                 with part.open("ab" if resumed else "wb") as file:
                     for piece in self._pieces(response):
                         file.write(piece)
                         received += len(piece)
-                        if received > self._settings.max_unpacked:
+                        if before + received > self._settings.max_unpacked:
                             raise DownloadError(
                                 f"{url}: more than {self._settings.max_unpacked} bytes",
                                 "Raise max_unpacked if it is right",
@@ -150,16 +151,15 @@ class Client:
             if failures >= self._settings.attempts:
                 raise DownloadError(f"{url}: given up after {failures} attempts: {reason}", _LATER)
             if failures:
-                wait = min(self._settings.backoff * 2 ** (failures - 1), _LONGEST_BACKOFF) if asked is None else asked
-                if wait > self._settings.max_wait:
+                if asked is None:
+                    self._sleep(min(self._settings.backoff * 2 ** (failures - 1), _LONGEST_BACKOFF))
+                elif asked <= self._settings.max_wait:
+                    self._hold_all(asked)
+                else:
                     raise DownloadError(
-                        f"{url}: the server asks for a pause of {wait:.0f} s, longer than max_wait "
+                        f"{url}: the server asks for a pause of {asked:.0f} s, longer than max_wait "
                         f"({self._settings.max_wait:g} s)", _LATER
                     )  # fmt: skip
-                if asked is None:
-                    self._sleep(wait)
-                else:
-                    self._hold_all(wait)
 
     def _get(self, url: str, headers: dict[str, str] | None = None) -> requests.Response:
         if not hasattr(self._own, "session"):
@@ -171,8 +171,8 @@ class Client:
 
     def _pieces(self, response: requests.Response) -> Iterator[bytes]:
         raw = response.raw
-        read = getattr(raw, "read1", None) or raw.read  # read1 gives what is there; older urllib3 has only read
-        size = _PIECE if hasattr(raw, "read1") else 1_024
+        # read1 gives what is there; read, all that urllib3 has before 2.2, waits for a whole piece.
+        read, size = (raw.read1, _PIECE) if hasattr(raw, "read1") else (raw.read, _SMALL_PIECE)
         begun, received = time.monotonic(), 0
         while piece := read(size):
             if self._stop.is_set():
@@ -232,7 +232,10 @@ def _retry_after(response: requests.Response) -> float | None:
 
 
 def _in_words(error: BaseException) -> str:
-    # urllib3's wording carries addresses of objects; the innermost cause says what happened.
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    # urllib3's wording carries addresses of objects; the innermost fault of the connection says what happened.
+    said, inner = error, error.__cause__ or error.__context__
+    while inner is not None:
+        if isinstance(inner, (OSError, http.client.HTTPException)):
+            said = inner
+        inner = inner.__cause__ or inner.__context__
+    return f"{type(said).__name__}: {said}" if str(said) else type(said).__name__

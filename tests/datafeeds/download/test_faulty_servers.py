@@ -436,6 +436,15 @@ def test_an_endless_archive_is_cut_off(get: Any, archive: Any, fault: Any, tmp_p
     assert sum(path.stat().st_size for path in tmp_path.rglob("*.part")) < 1_200_000
 
 
+def test_an_archive_that_grows_without_end_over_many_breaks_is_cut_off(
+    get: Any, archive: Any, fault: Any, tmp_path: Path
+) -> None:
+    archive.always[CANDLES] = fault(body=b"x" * 3_000_000, break_after=100_000)
+    with pytest.raises(DownloadError, match="more than 1000000 bytes"):
+        get(start=START, max_unpacked=1_000_000)
+    assert len(archive.asked(CANDLES)) < 15
+
+
 def test_a_broken_promise_of_length_is_noticed(get: Any, archive: Any, fault: Any, reference: bytes) -> None:
     length = len(archive.files[CANDLES])
     archive.faults[CANDLES].append(fault(length=length + 50, break_after=length))
