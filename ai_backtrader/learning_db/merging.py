@@ -11,6 +11,7 @@ from typing import Any
 from ai_backtrader.learning_db.counting import open_window, stored_opening
 from ai_backtrader.learning_db.errors import LearningDatabaseError
 from ai_backtrader.learning_db.opening import open_reading
+from ai_backtrader.learning_db.sealing import break_seal
 from ai_backtrader.learning_db.store import Store
 from ai_backtrader.learning_db.tables import OPENINGS, TABLES, Table
 
@@ -33,6 +34,7 @@ def merge_rows(store: Store, other: Path) -> dict[str, int]:
     try:
         source.execute("BEGIN")  # one state of the file, however long it takes
         with store.transaction() as connection:
+            break_seal(connection)  # now, and not by a trigger whose change would be counted
             new = {
                 table.name: _copy(connection, source, table, other) for table in TABLES.values() if table != OPENINGS
             }

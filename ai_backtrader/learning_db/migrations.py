@@ -6,11 +6,14 @@ of it is put beside it.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ai_backtrader.learning_db.errors import LearningDatabaseError
+from ai_backtrader.learning_db.sealing import make_seal
 
 __all__ = ["APPLICATION_ID", "MARK", "MIGRATIONS", "Migration", "migrate"]
 
@@ -89,7 +92,7 @@ def _first_schema(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
-MIGRATIONS: tuple[Migration, ...] = (_first_schema,)
+MIGRATIONS: tuple[Migration, ...] = (_first_schema, make_seal)
 
 
 def migrate(
@@ -129,10 +132,13 @@ def migrate(
         connection.execute("BEGIN IMMEDIATE")
         try:
             # Another process may have made this step while we waited for the lock.
+            # A new file is made in one go: nobody may see, or save, what only half has its tables.
+            last = version + 1 if version else len(migrations)
             if _version(connection) == version:
-                migrations[version](connection)
-                connection.execute(f"PRAGMA user_version = {version + 1}")
-                made.append((version + 1, backup))
+                for step in range(version, last):
+                    migrations[step](connection)
+                    made.append((step + 1, backup))
+                connection.execute(f"PRAGMA user_version = {last}")
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
@@ -149,7 +155,7 @@ def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> Path:
     target = path.with_name(f"{path.name}.v{version}-backup")
     if target.exists():  # whole, because it gets its name last: the migration was killed after it
         return target
-    unfinished = path.with_name(f"{target.name}-unfinished")
+    unfinished = path.with_name(f"{target.name}-unfinished-{os.getpid()}")  # another process may be at it too
     unfinished.unlink(missing_ok=True)
     copy = sqlite3.connect(unfinished)
     try:
@@ -158,5 +164,8 @@ def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> Path:
         copy.execute("PRAGMA journal_mode = DELETE")
     finally:
         copy.close()
-    unfinished.replace(target)
+    with suppress(FileNotFoundError):  # another process was first, and tidied up
+        unfinished.replace(target)
+    for left in path.parent.glob(f"{target.name}-unfinished-*"):
+        left.unlink(missing_ok=True)
     return target

@@ -12,6 +12,7 @@ from typing import Any
 
 from ai_backtrader.learning_db.errors import LearningDatabaseError
 from ai_backtrader.learning_db.opening import open_reading, open_writing
+from ai_backtrader.learning_db.sealing import put_seal
 
 __all__ = ["Store"]
 
@@ -35,6 +36,7 @@ class Store:
         self.lock = threading.RLock()
         self._pid = os.getpid()
         self._closed = False
+        self._wrote = False
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self.connection()
@@ -48,6 +50,7 @@ class Store:
         if self._connection is not None:
             _inherited.append(self._connection)
             self._connection = None
+        self._wrote = False
         return True
 
     def connection(self) -> sqlite3.Connection:
@@ -81,6 +84,7 @@ class Store:
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
                 yield connection
                 connection.execute("COMMIT")
+                self._wrote = True
             except BaseException:
                 if connection.in_transaction:  # SQLite itself rolls back on a full disk
                     connection.execute("ROLLBACK")
@@ -102,6 +106,14 @@ class Store:
         """All rows of a query."""
         with self.lock:
             return self.connection().execute(sql, arguments).fetchall()
+
+    def seal(self) -> None:
+        """Seal the file if this process wrote to it: the last thing before it is closed."""
+        with self.lock:
+            if self._wrote and self._connection is not None and self._identity() == self._file:
+                with self.transaction() as connection:
+                    put_seal(connection)
+                self._wrote = False
 
     def close(self) -> None:
         """Close the connection, unless it is the parent's."""

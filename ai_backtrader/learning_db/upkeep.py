@@ -13,6 +13,7 @@ from ai_backtrader.learning_db.handle import Handle
 from ai_backtrader.learning_db.merging import merge_rows
 from ai_backtrader.learning_db.migrations import MIGRATIONS
 from ai_backtrader.learning_db.retention import surplus_chunks
+from ai_backtrader.learning_db.sealing import break_seal
 from ai_backtrader.learning_db.tables import TABLES
 from ai_backtrader.learning_db.verification import Verification, verify_connection
 from ai_backtrader.learning_db.writer import FAILURES
@@ -127,6 +128,8 @@ class Upkeep(Handle):
                 some = surplus[start : start + _PRUNED_AT_ONCE]
                 connection.executemany("DELETE FROM rl_experiences WHERE id = ?", ((number,) for number in some))
         if compact:
+            with self._store.transaction() as connection:
+                break_seal(connection)  # every page is about to move
             self._query("VACUUM")
             self._query("PRAGMA wal_checkpoint(TRUNCATE)")
         return len(surplus)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ai_backtrader.learning_db.errors import LearningDatabaseError
 from ai_backtrader.learning_db.opening import open_reading
+from ai_backtrader.learning_db.sealing import seal_problem
 from ai_backtrader.learning_db.tables import TABLES, Table
 
 __all__ = ["Verification", "verify_connection", "verify_file"]
@@ -50,15 +51,26 @@ def verify_file(path: Path) -> Verification:
 
 
 def verify_connection(connection: sqlite3.Connection) -> Verification:
-    """Check the file behind a connection: pages, indexes, and the key and checksum of every row."""
+    """Check the file behind a connection: pages, indexes, the key and checksum of every row, and the seal."""
     problems: list[str] = []
+    connection.execute("PRAGMA shrink_memory")  # what is checked is the file, not what of it is in memory
     try:
         found = connection.execute(f"PRAGMA integrity_check({_MOST_PROBLEMS})").fetchall()
         problems += [line for (text,) in found if text != "ok" for line in str(text).splitlines()]
     except (sqlite3.Error, UnicodeDecodeError) as error:
         problems.append(f"integrity check: {error}")
     rows = {table.name: _check_rows(connection, table, problems) for table in TABLES.values()}
+    if not problems:
+        problems += _check_seal(connection)
     return Verification(rows=rows, problems=tuple(problems[:_MOST_PROBLEMS]))
+
+
+def _check_seal(connection: sqlite3.Connection) -> list[str]:
+    try:
+        found = seal_problem(connection)
+    except (sqlite3.Error, TypeError) as error:  # TypeError: no row
+        return [f"seal: {error}"]
+    return [] if found is None else [found]
 
 
 def _check_rows(connection: sqlite3.Connection, table: Table, problems: list[str]) -> int:

@@ -122,9 +122,10 @@ class Writer:
             return otherwise
 
     def close(self) -> None:
-        """Flush, and close the file; what could not be written is lost."""
+        """Flush, seal and close the file; what could not be written is lost."""
         try:
-            self.flush()
+            if self.flush():
+                self.guarded(self._store.seal, None)
         finally:
             self.lost += self._rows
             self._forget()

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ai_backtrader.learning_db import LearningDatabase, LearningDatabaseError, opening
+from ai_backtrader.learning_db import LearningDatabase, LearningDatabaseError, opening, verify_file
 from ai_backtrader.learning_db.migrations import MIGRATIONS, migrate
 from ai_backtrader.learning_db.tables import TABLES
 
 Make = Callable[[str, int], Any]
+NOW = len(MIGRATIONS)
 
 
 def add_column(connection: sqlite3.Connection) -> None:
@@ -68,17 +69,17 @@ def test_a_file_is_brought_forward_with_a_copy_of_each_state_beside_it(
     steps = (*MIGRATIONS, add_column, add_table)
     connection = sqlite3.connect(path, isolation_level=None)
     made = migrate(connection, path, steps)
-    assert [version for version, _ in made] == [2, 3]
+    assert [version for version, _ in made] == [NOW + 1, NOW + 2]
     assert migrate(connection, path, steps) == []
     connection.close()
-    assert state(path) == (3, True, True, 20)
-    assert state(path.with_name("ai_learning.db.v1-backup")) == (1, False, False, 20)
-    assert state(path.with_name("ai_learning.db.v2-backup")) == (2, True, False, 20)
+    assert state(path) == (NOW + 2, True, True, 20)
+    assert state(path.with_name(f"ai_learning.db.v{NOW}-backup")) == (NOW, False, False, 20)
+    assert state(path.with_name(f"ai_learning.db.v{NOW + 1}-backup")) == (NOW + 1, True, False, 20)
     monkeypatch.setattr(opening, "MIGRATIONS", steps)
-    with LearningDatabase(path.with_name("ai_learning.db.v1-backup"), read_only=False):
+    with LearningDatabase(path.with_name(f"ai_learning.db.v{NOW}-backup"), read_only=False):
         pass  # an old file opens, and is brought forward itself
     with pytest.raises(LearningDatabaseError, match="an older"):
-        LearningDatabase(path.with_name("ai_learning.db.v2-backup"), read_only=True)
+        LearningDatabase(path.with_name(f"ai_learning.db.v{NOW + 1}-backup"), read_only=True)
 
 
 def test_a_step_that_fails_leaves_the_file_as_it_was(path: Path, make_event: Make) -> None:
@@ -88,7 +89,7 @@ def test_a_step_that_fails_leaves_the_file_as_it_was(path: Path, make_event: Mak
         migrate(connection, path, (*MIGRATIONS, break_down))
     assert "half" not in [row[1] for row in connection.execute("PRAGMA table_info(trades)")]
     connection.close()
-    assert state(path) == (1, False, False, 20)
+    assert state(path) == (NOW, False, False, 20)
     with LearningDatabase(path) as database:
         assert database.verify().ok
 
@@ -100,17 +101,17 @@ def kill_migration(children: Any, path: Path, make_event: Make, after: float) ->
     time.sleep(after)
     children.kill(child)
     found = state(path)
-    assert found in {(1, False, False, 20), (2, True, True, 20)}
+    assert found in {(NOW, False, False, 20), (NOW + 1, True, True, 20)}
     raw = sqlite3.connect(path)
     assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     raw.close()
-    backup = path.with_name(f"{path.name}.v1-backup")
-    assert not backup.exists() or state(backup) == (1, False, False, 20)
-    if found[0] == 1:  # and the next one brings it forward
+    backup = path.with_name(f"{path.name}.v{NOW}-backup")
+    assert not backup.exists() or state(backup) == (NOW, False, False, 20)
+    if found[0] == NOW:  # and the next one brings it forward
         connection = sqlite3.connect(path, isolation_level=None)
         migrate(connection, path, (*MIGRATIONS, add_column))
         connection.close()
-        assert state(path)[:2] == (2, True)
+        assert state(path)[:2] == (NOW + 1, True)
     for file in path.parent.iterdir():
         file.unlink()
     return found[0]
@@ -118,10 +119,28 @@ def kill_migration(children: Any, path: Path, make_event: Make, after: float) ->
 
 def test_killed_migrations_reopen_as_old_or_new(children: Any, path: Path, make_event: Make) -> None:
     moments = np.random.default_rng(os.getpid()).uniform(0.0, 0.03, 2)
-    assert {kill_migration(children, path, make_event, moment) for moment in moments} <= {1, 2}
+    assert {kill_migration(children, path, make_event, moment) for moment in moments} <= {NOW, NOW + 1}
 
 
 @pytest.mark.slow
 def test_a_hundred_killed_migrations_reopen_as_old_or_new(children: Any, path: Path, make_event: Make) -> None:
     moments = np.random.default_rng(os.getpid()).uniform(0.0, 0.04, 100)
-    assert {kill_migration(children, path, make_event, moment) for moment in moments} == {1, 2}
+    assert {kill_migration(children, path, make_event, moment) for moment in moments} == {NOW, NOW + 1}
+
+
+def test_a_file_of_the_first_schema_is_brought_forward_with_all_it_holds(path: Path, make_event: Make) -> None:
+    fill(path, make_event)
+    raw = sqlite3.connect(path, isolation_level=None)
+    for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+        raw.execute(f'DROP TRIGGER "{name}"')
+    raw.execute("DROP TABLE seal")
+    raw.execute("PRAGMA user_version = 1")
+    raw.close()
+    with pytest.raises(LearningDatabaseError, match="an older"):
+        LearningDatabase(path, read_only=True)
+    with LearningDatabase(path, strict=True) as database:
+        assert len(database.trades()) == 20
+        database.record(make_event("trades", 99))
+    assert verify_file(path).ok
+    assert state(path) == (NOW, False, False, 21)
+    assert state(path.with_name("ai_learning.db.v1-backup")) == (1, False, False, 20)
