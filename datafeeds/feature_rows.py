@@ -100,10 +100,22 @@ class FeatureRows:
         return bool(self._table[1].high_volatility[len(self._data) - 1])
 
     @property
+    def ready_from(self) -> int:
+        """Index of the first bar at which all features are known."""
+        return self._ready_from
+
+    @property
     def bars_per_year(self) -> float:
         """Bars a year at the pace of the bars so far (all bars would tell of the future); NaN at the first."""
-        elapsed = self._data.datetime[0] - self._first_time
-        return (len(self._data) - 1) * 365.25 / elapsed if elapsed > 0.0 else math.nan
+        return self._pace(len(self._data) - 1, self._data.datetime[0])
+
+    def bars_per_year_at(self, bar: int) -> float:
+        """:attr:`bars_per_year` as it was at a bar of a preloaded feed."""
+        return self._pace(bar, self._data.lines.datetime.array[bar])
+
+    def _pace(self, bar: int, time: float) -> float:
+        elapsed = time - self._first_time
+        return bar * 365.25 / elapsed if elapsed > 0.0 else math.nan
 
     def indicators(self) -> dict[str, float]:
         """Raw features of the current bar by name, with the keys of ``MarketFeatures.indicators``."""

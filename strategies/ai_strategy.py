@@ -4,39 +4,61 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import backtrader as bt
-import numpy as np
-from numpy.typing import NDArray
 
 from ai_backtrader.brokers import LeverageBroker, PaperTrade, TradeRecorder
 from ai_backtrader.datafeeds import FeatureRows, bars_of_feed
-from ai_backtrader.engine import Engine, EngineSettings
+from ai_backtrader.engine import Engine, EngineSettings, QuietBars, Recollection
 from ai_backtrader.errors import SettingsError
 from ai_backtrader.events import TradeClosed
+from ai_backtrader.leverage import KellyEstimate
 from ai_backtrader.market import MarketData, MarketFeatures, Regimes
 from ai_backtrader.orchestrator import Decision
 from ai_backtrader.strategies.adaptation import Adaptation, AdaptationRecord, Adapter
 from ai_backtrader.strategies.decision_log import DecisionLog
-from ai_backtrader.strategies.rl_actions import AccountFeatures
+from ai_backtrader.strategies.rl_actions import AccountFeatures, position_named, risk_named
 from ai_backtrader.values import Action
 
 __all__ = ["AIStrategy"]
 
 
+class _Standing(NamedTuple):
+    """The account at a quiet bar, and what the systems knew: the bar's decision depends on nothing else."""
+
+    data: Any
+    rows: FeatureRows
+    table: tuple[MarketFeatures, Regimes]
+    known: Recollection
+    kelly: KellyEstimate | None = None
+    trades: int = 0
+    size: float = 0.0
+    equity: float = math.nan
+    peak: float = 0.0
+    account: tuple[float, ...] = ()
+
+
 @dataclasses.dataclass
 class _Book:
-    """What the strategy keeps for one data."""
+    """What the strategy keeps for one data.
+
+    ``untold`` is the first quiet bar that the advisor has not been told of, ``silent`` whether it was told of none yet.
+    """
 
     features: FeatureRows
     account: AccountFeatures
+    ready_from: int
     seen: int = 0
     bracket: tuple[Any, ...] = ()
     paper: PaperTrade | None = None
-    quiet: NDArray[np.bool_] | None = None
-    known: tuple[Any, ...] = ()
+    quiet: QuietBars | None = None
+    known: tuple[object, ...] = ()
     learnt: int = 0
+    untold: int | None = None
+    silent: bool = True
+    standing: Any = None
+    has_agent: bool = False
 
 
 class AIStrategy(bt.Strategy):
@@ -106,8 +128,9 @@ class AIStrategy(bt.Strategy):
         self.closed_trades: list[TradeClosed] = []
         self.paper_trades: list[TradeClosed] = []
         self._books: dict[Any, _Book] = {
-            data: _Book(FeatureRows(data, preloaded=self.env._dopreload), AccountFeatures(self, data))
+            data: _Book(rows, AccountFeatures(self, data), rows.ready_from)
             for data in self.datas
+            for rows in [FeatureRows(data, preloaded=self.env._dopreload)]
         }
         self._recorder = TradeRecorder(self.broker, self.p.strategy_id)
         self._levered = isinstance(self.broker, LeverageBroker)
@@ -127,18 +150,22 @@ class AIStrategy(bt.Strategy):
 
     def next(self) -> None:
         """Decide on each data that has a new bar, then search anew where that is asked for."""
-        self._peak = max(self._peak, self.broker.getvalue())
+        equity = self.broker.getvalue()
+        self._peak = max(self._peak, equity)
         for data, book in self._books.items():
             bars = len(data)
             if bars == book.seen:
                 continue
             book.seen = bars
-            self._take_bar(data, book, bars)
-            if not book.features.ready:
+            self._take_bar(data, book, bars, equity)
+            if bars <= book.ready_from:
                 continue
-            if book.quiet is not None and book.quiet[bars - 1] and self._position_at_risk(data) is None:
-                self.decisions.defer((data, book.features.table), bars - 1)
+            if book.quiet is not None and self._is_quiet(data, book, book.quiet, bars - 1, equity):
+                self.decisions.defer(book.standing, bars - 1)
+                if book.untold is None:
+                    book.untold = bars - 1
             else:
+                self._tell_advisor(data, book, bars - 1)
                 self._learn_bars(data, book, bars)
                 decision = self._decide(data, book)
                 self.decisions.append(decision)
@@ -165,6 +192,7 @@ class AIStrategy(bt.Strategy):
         """Hand over the bars since the last decision, and see that what was recorded is kept."""
         for data, book in self._books.items():
             self._learn_bars(data, book, len(data))
+            self._tell_advisor(data, book, len(data), last=True)
         self.engine.flush()
 
     def _check_adaptation(self) -> None:
@@ -182,21 +210,45 @@ class AIStrategy(bt.Strategy):
 
     # ------------------------------------------------------------------------------------------------ deciding
 
-    def _take_bar(self, data: Any, book: _Book, bars: int) -> None:
+    def _take_bar(self, data: Any, book: _Book, bars: int, equity: float) -> None:
         """Come up to a new bar: features, quiet bars, account, trades on paper."""
         features, engine = book.features, self.engine
-        features.advance()
-        known = (engine.asked, engine.evolved.strategies)
         if features.table is None:
-            self._learn_bars(data, book, bars)  # a feed that is not preloaded may keep its last bar only
-        elif known != book.known:
-            self._watch(data, book)
-            book.quiet = engine.orchestrator.quiet_bars(*features.table, symbol=data._name or "data")
-        book.known = known
-        if engine.has_agent:
-            book.account.update()
+            features.advance()
+        knowledge = engine.knowledge
+        if knowledge != book.known:
+            book.known, book.has_agent = knowledge, engine.has_agent
+            if features.table is not None:
+                self._watch(data, book)
+                book.quiet = engine.quiet_bars(*features.table, symbol=data._name or "data")
+                book.standing = _Standing(data, features, features.table, engine.recollection())
+        if features.table is None:
+            self._learn_bars(data, book, bars - 1)
+        if book.has_agent:
+            book.account.update(equity)
         if book.paper is not None:
             self._follow_paper(data, book, book.paper)
+        if features.table is None:
+            self._learn_bars(data, book, bars)  # a feed that is not preloaded may keep its last bar only
+
+    def _is_quiet(self, data: Any, book: _Book, quiet: QuietBars, bar: int, equity: float) -> bool:
+        """Whether nobody need be asked at a bar; the book's standing is then that of the account at it."""
+        size = self.broker.getposition(data).size
+        if size and self._position_at_risk(data) is not None:
+            return False
+        if not quiet.needs_account:
+            return quiet.holds(bar)
+        standing, manager = book.standing, self.engine.leverage_manager
+        trades = book.account.trades
+        if (
+            size or standing.size or standing.equity != equity or standing.trades != trades
+            or standing.peak != self._peak or standing.kelly is not manager.kelly
+        ):  # fmt: skip
+            book.standing = standing = standing._replace(
+                known=self.engine.recollection(), kelly=manager.kelly, trades=trades, size=size, equity=equity,
+                peak=self._peak, account=book.account.values(equity),
+            )  # fmt: skip
+        return quiet.holds(bar, (size > 0.0) - (size < 0.0), standing.account)
 
     def _adapt(self, adapter: Adapter, data: Any, book: _Book, bars: int) -> None:
         """Have searches made that are asked for or due, on the bars so far."""
@@ -212,39 +264,54 @@ class AIStrategy(bt.Strategy):
 
     def _decide(self, data: Any, book: _Book) -> Decision:
         self._watch(data, book)
-        equity, price, features = self.broker.getvalue(), data.close[0], book.features
-        levered = self._levered
+        equity, features = self.broker.getvalue(), book.features
+        size = self.broker.getposition(data).size
+        at_risk: dict[str, float] | None
+        if book.has_agent:
+            account = book.account.values(equity)
+            at_risk, risk = _held(account), risk_named(account)
+        else:
+            at_risk, risk = self._position_at_risk(data), {}
         return self.engine.orchestrator.decide(
-            symbol=data._name or "data",
             indicators=features.indicators(),
-            current_price=price,
-            portfolio_value=equity,
             regime=features.regime,
             high_volatility=features.high_volatility,
-            position=self.getposition(data).size,
             at=data.datetime.datetime(0),
-            current_position=self._position_at_risk(data) if not self.engine.has_agent else self._position(data, book),
-            risk_info=self._risk(book, equity),
-            strategy_id=self.p.strategy_id,
-            tiers=self.broker.tiers_for(data) if levered else None,
-            fee_rate=self._commission_rate(data, price),
-            slippage=self.p.slippage,
+            current_position=at_risk,
+            risk_info=self._risk(equity, self._peak, features.bars_per_year) | risk,
+            **self._facts(data, size, equity, data.close[0]),
         )
 
-    def _look_up(self, feed: tuple[Any, tuple[MarketFeatures, Regimes]], bar: int) -> Decision:
-        """Decision of a quiet bar: its HOLD depends on the features alone."""
-        data, (features, regimes) = feed
-        return self.engine.orchestrator.decide(
-            symbol=data._name or "data",
+    def _look_up(self, standing: _Standing, bar: int) -> Decision:
+        """Decision of a quiet bar, from what was known at it."""
+        data, rows, account = standing.data, standing.rows, standing.account
+        features, regimes = standing.table
+        equity = standing.equity if account else 0.0
+        agents_see: dict[str, Any] = {}
+        if account:
+            risk = self._risk(equity, standing.peak, rows.bars_per_year_at(bar)) | risk_named(account)
+            agents_see = {"current_position": _held(account), "risk_info": risk}
+        return standing.known.decide(
             indicators=features.indicators(bar),
-            current_price=float(features.close[bar]),
-            portfolio_value=0.0,
             regime=regimes.label(bar),
             high_volatility=bool(regimes.high_volatility[bar]),
             at=bt.num2date(data.lines.datetime.array[bar]),
-            strategy_id=self.p.strategy_id,
-            remember=False,
+            **agents_see,
+            **self._facts(data, standing.size, equity, float(features.close[bar])),
         )
+
+    def _facts(self, data: Any, size: float, equity: float, price: float) -> dict[str, Any]:
+        """What a decision is told of instrument and account."""
+        return {
+            "symbol": data._name or "data",
+            "current_price": price,
+            "portfolio_value": equity,
+            "position": size,
+            "strategy_id": self.p.strategy_id,
+            "tiers": self.broker.tiers_for(data) if self._levered else None,
+            "fee_rate": self._commission_rate(data, price),
+            "slippage": self.p.slippage,
+        }
 
     def _position_at_risk(self, data: Any) -> dict[str, float] | None:
         """Leverage and margin ratio of a position whose margin the manager minds; None otherwise."""
@@ -255,18 +322,24 @@ class AIStrategy(bt.Strategy):
             return None
         return {"leverage": self.broker.get_position_leverage(data), "margin_ratio": ratio}
 
-    def _position(self, data: Any, book: _Book) -> dict[str, float]:
-        """The open position as the agents see it, and as the leverage manager does."""
-        told = book.account.position_info()
-        return told | {"leverage": told["current_leverage"]}
-
-    def _risk(self, book: _Book, equity: float) -> dict[str, float]:
-        told = {
-            "drawdown": max(0.0, 1.0 - equity / self._peak) if self._peak > 0.0 else 1.0,
-            "bars_per_year": book.features.bars_per_year,
+    def _risk(self, equity: float, peak: float, bars_per_year: float) -> dict[str, float]:
+        return {
+            "drawdown": max(0.0, 1.0 - equity / peak) if peak > 0.0 else 1.0,
+            "bars_per_year": bars_per_year,
             "portfolio_pnl_pct": 100.0 * (equity / self._equity_at_start - 1.0),
         }
-        return told | book.account.risk_info() if self.engine.has_agent else told
+
+    def _tell_advisor(self, data: Any, book: _Book, end: int, *, last: bool = False) -> None:
+        """Tell the advisor of the quiet bars before bar ``end``."""
+        if book.untold is None or book.features.table is None:
+            return
+        times, bars = data.lines.datetime.array, slice(book.untold, end)
+        self.engine.pass_bars(
+            data._name or "data", *book.features.table, bars,
+            first_at=bt.num2date(times[bars.start]) if book.silent else None,
+            last_at=bt.num2date(times[end - 1]) if last else None,
+        )  # fmt: skip
+        book.untold, book.silent = None, False
 
     def _watch(self, data: Any, book: _Book) -> None:
         """Give the evolved strategies the bars; where nothing is preloaded, those that have come."""
@@ -280,7 +353,7 @@ class AIStrategy(bt.Strategy):
         if fresh > 0:
             ago = bars - len(data)
             closes, volumes = data.close.get(ago, fresh), data.volume.get(ago, fresh)
-            self.engine.online_learner.on_bars(data._name or "data", close=closes, volume=volumes)
+            self.engine.online_learner.pass_bars(data._name or "data", close=closes, volume=volumes)
             book.learnt = bars
 
     def _commission_rate(self, data: Any, price: float) -> float:
@@ -370,6 +443,13 @@ class AIStrategy(bt.Strategy):
     def _follow_paper(self, data: Any, book: _Book, paper: PaperTrade) -> None:
         closed = paper.on_bar(data)
         if closed is not None:
+            self._learn_bars(data, book, len(data) - 1)
             book.paper = None
             self.paper_trades.append(closed)
             self.engine.orchestrator.learn(closed)
+
+
+def _held(account: tuple[float, ...]) -> dict[str, float]:
+    """The open position as the agents see it, and as the leverage manager does."""
+    told = position_named(account)
+    return told | {"leverage": told["current_leverage"]}

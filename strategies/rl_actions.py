@@ -25,9 +25,19 @@ from ai_backtrader.rl import (
 )
 from ai_backtrader.rl.actions import CLOSES, HALVES, TARGETS, action_table, basic_action_table
 from ai_backtrader.rl.playback import checked_actions
+from ai_backtrader.rl.states import ACCOUNT_FEATURES
 
-__all__ = ["AccountFeatures", "ActionDesk", "ActionReplay", "Replay", "replay_in_cerebro"]
+__all__ = [
+    "AccountFeatures",
+    "ActionDesk",
+    "ActionReplay",
+    "Replay",
+    "position_named",
+    "replay_in_cerebro",
+    "risk_named",
+]
 
+_POSITION, _RISK = tuple(ACCOUNT_FEATURES)[:6], tuple(ACCOUNT_FEATURES)[6:]
 _RECENT = 20  # trades that the win rate looks back on
 
 
@@ -52,6 +62,8 @@ class AccountFeatures:
         self._peak = -np.inf
         self._losses = 0
         self._recent: list[bool] = []
+        self._win_rate = 0.5
+        self.trades = 0
         self.halvings = 0
 
     @property
@@ -74,36 +86,40 @@ class AccountFeatures:
             if bit.opened:
                 self._begin_trade(order, bit)
 
-    def update(self) -> None:
-        """Take in the equity of a new bar (call once a bar, from ``next``)."""
-        self._peak = max(self._peak, self._strategy.broker.getvalue())
+    def update(self, equity: float | None = None) -> None:
+        """Take in the equity of a new bar (call once a bar, from ``next``); None asks the broker for it."""
+        self._peak = max(self._peak, self._strategy.broker.getvalue() if equity is None else equity)
 
     def position_info(self) -> dict[str, float]:
         """The six position features, raw."""
-        data, broker = self._data, self._strategy.broker
-        position, close, equity = self._strategy.getposition(data), data.close[0], broker.getvalue()
-        if not position.size:
-            return {"current_position": 0.0, "current_leverage": 1.0, "margin_ratio": 0.0}
-        margined = isinstance(broker, LeverageBroker)
-        unbooked = broker.position_funding(data) if margined else 0.0
-        gain = self._pnl + position.size * (close - position.price)
-        solvent = equity > 0.0
-        return {
-            "current_position": position.size * close / (equity * self._leverage) if solvent else position.size,
-            "current_leverage": self._leverage,
-            "position_pnl": 100.0 * (gain - (self._commission + unbooked)) / self._posted,
-            "position_duration": float(len(data) - self._entry_bar),
-            "unrealized_pnl": 100.0 * (position.size * (close - position.price)) / equity if solvent else 0.0,
-            "margin_ratio": broker.margin_ratio(data) if margined else 0.0,
-        }
+        return position_named(self.values(self._strategy.broker.getvalue()))
 
     def risk_info(self) -> dict[str, float]:
         """The three risk features, raw."""
-        return {
-            "drawdown_current": 100.0 * (1.0 - self._strategy.broker.getvalue() / self._peak),
-            "consecutive_losses": float(self._losses),
-            "win_rate_recent": (sum(self._recent) + 1.0) / (len(self._recent) + 2.0),
-        }
+        return risk_named(self.values(self._strategy.broker.getvalue()))
+
+    def values(self, equity: float) -> tuple[float, ...]:
+        """Raw values of the nine ``ACCOUNT_FEATURES`` at the account's equity; what is unknown while flat is 0."""
+        data, broker = self._data, self._strategy.broker
+        position = broker.getposition(data)
+        size = position.size
+        risk = 100.0 * (1.0 - equity / self._peak), float(self._losses), self._win_rate
+        if not size:
+            return 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, *risk
+        close = data.close[0]
+        margined = isinstance(broker, LeverageBroker)
+        unbooked = broker.position_funding(data) if margined else 0.0
+        gain = self._pnl + size * (close - position.price)
+        solvent = equity > 0.0
+        return (
+            size * close / (equity * self._leverage) if solvent else size,
+            self._leverage,
+            100.0 * (gain - (self._commission + unbooked)) / self._posted,
+            float(len(data) - self._entry_bar),
+            100.0 * (size * (close - position.price)) / equity if solvent else 0.0,
+            broker.margin_ratio(data) if margined else 0.0,
+            *risk,
+        )
 
     def _begin_trade(self, order: Any, bit: Any) -> None:
         bar, side = len(self._data), 1 if bit.opened > 0.0 else -1
@@ -119,12 +135,26 @@ class AccountFeatures:
     def _end_trade(self, side: int, liquidated: bool) -> None:
         net = self._pnl - self._commission
         self._recent = [*self._recent, net > 0.0][-_RECENT:]
+        self.trades += 1
+        self._win_rate = (sum(self._recent) + 1.0) / (len(self._recent) + 2.0)
         if net > 0.0:
             self._losses = 0
         elif net < 0.0:
             self._losses += 1
         self._closed = None if liquidated else (len(self._data), side)
         self._leverage = 1.0
+
+
+def position_named(values: tuple[float, ...]) -> dict[str, float]:
+    """The six position features of :meth:`AccountFeatures.values` by name; flat, those that are known."""
+    if not values[0]:
+        return {"current_position": 0.0, "current_leverage": 1.0, "margin_ratio": 0.0}
+    return dict(zip(_POSITION, values, strict=False))
+
+
+def risk_named(values: tuple[float, ...]) -> dict[str, float]:
+    """The three risk features of :meth:`AccountFeatures.values` by name."""
+    return dict(zip(_RISK, values[len(_POSITION) :], strict=True))
 
 
 class ActionDesk:

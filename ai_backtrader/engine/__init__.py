@@ -15,6 +15,7 @@ from ai_backtrader.engine.defaults import (
 )
 from ai_backtrader.engine.engine import Engine
 from ai_backtrader.engine.evolved_source import EvolvedSource, FoundStrategy
+from ai_backtrader.engine.quiet import QuietBars, Recollection
 from ai_backtrader.engine.settings import EngineSettings
 from ai_backtrader.engine.sources import AdviceSource, AgentPolicy, AgentSource, OnlineSource
 
@@ -27,6 +28,8 @@ __all__ = [
     "EvolvedSource",
     "FoundStrategy",
     "OnlineSource",
+    "QuietBars",
+    "Recollection",
     "get_ai_orchestrator",
     "get_learning_database",
     "get_leverage_manager",

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable
 from typing import Self
 
 from ai_backtrader.engine.evolved_source import EvolvedSource
+from ai_backtrader.engine.quiet import QuietBars, Recollection
 from ai_backtrader.engine.settings import EngineSettings
 from ai_backtrader.engine.sources import AdviceSource, AgentPolicy, AgentSource, LearnerHealth, OnlineSource
 from ai_backtrader.errors import SettingsError
 from ai_backtrader.events import ForgetfulJournal, Journal
 from ai_backtrader.learning_db import LearningDatabase
 from ai_backtrader.leverage import LeverageManager, VolatilityTargetPolicy
-from ai_backtrader.llm_advisor import Advisor
+from ai_backtrader.llm_advisor import UNUSUAL_FIGURES, Advisor
+from ai_backtrader.market import MarketFeatures, Regimes
 from ai_backtrader.meta_allocator import MetaAllocator
 from ai_backtrader.online_learner import OnlineLearner, ReoptimizationRequest
 from ai_backtrader.orchestrator import AdvicePort, Orchestrator
@@ -73,7 +76,8 @@ class Engine:
         self.evolver = StrategyEvolver(self.settings.evolver, seed=seed)
         self.rl_agent, self.leverage_agent = _pair(agents)
         self._agents = AgentSource(self.rl_agent, self.leverage_agent)
-        policy = AgentPolicy(self._agents, VolatilityTargetPolicy(self.settings.leverage))
+        self._fallback = VolatilityTargetPolicy(self.settings.leverage)
+        policy = AgentPolicy(self._agents, self._fallback)
         self.leverage_manager = LeverageManager(self.settings.leverage, policy=policy)
         self.online_learner = OnlineLearner(self.settings.online_learner, seed=seed, journal=self.journal)
         self.meta_allocator = MetaAllocator(
@@ -82,6 +86,7 @@ class Engine:
         self.advisor = advisor
         self.evolved = EvolvedSource()
         self._requests: list[ReoptimizationRequest] = []
+        self._recalled: tuple[object, object, AgentSource, Recollection] | None = None
         self.orchestrator = Orchestrator(
             self.settings.orchestrator,
             rl=self._agents,
@@ -101,10 +106,78 @@ class Engine:
         return bool(self.orchestrator.settings.weights.get("rl")) and not self._agents.idle
 
     @property
-    def asked(self) -> tuple[bool, ...]:
-        """Which sources may have a view; it changes when one has learnt or found something."""
-        sources = self.orchestrator.sources
-        return tuple([port is not None and not getattr(port, "idle", False) for port in sources])
+    def knowledge(self) -> tuple[object, ...]:
+        """Another one whenever a source has come to know something by which it would vote otherwise on a quiet bar."""
+        orchestrator = self.orchestrator
+        return orchestrator.sources, orchestrator.sizer, self.evolved.strategies, *self._agents.version
+
+    def quiet_bars(self, features: MarketFeatures, regimes: Regimes, *, symbol: str) -> QuietBars | None:
+        """Bars of a market on which nobody need be asked, because the decision is HOLD.
+
+        Parameters
+        ----------
+        features, regimes
+            Of all bars of the market.
+        symbol
+            Its name.
+
+        Returns
+        -------
+        QuietBars or None
+            For as long as :attr:`knowledge` stays the same. None where a source must be asked bar by bar.
+        """
+        sources, settings = self.orchestrator.sources, self.orchestrator.settings
+        advice = sources.llm
+        heard = advice is not None and bool(settings.weights.get("llm")) and not getattr(advice, "idle", False)
+        if heard and not (isinstance(advice, AdviceSource) and advice.silent_on_hold):
+            return None
+        if self.orchestrator.sizer is not self.leverage_manager or sources.rl is not self._agents:
+            return None
+        outlook = self.orchestrator.outlook(features, regimes, symbol=symbol)
+        if outlook is None:
+            return None
+        if not self.has_agent:
+            return QuietBars(outlook, features, settings.hold_threshold)
+        return QuietBars(outlook, features, settings.hold_threshold, self._agents, settings.weights["rl"])
+
+    def recollection(self) -> Recollection:
+        """What the systems know now, for the decisions of quiet bars that somebody looks at later."""
+        knowledge, kelly = self.knowledge, self.leverage_manager.kelly
+        known = self._recalled
+        if known is None or known[1] is not kelly or known[0] != knowledge:
+            agents = self._agents.acting_copy() if known is None or known[0] != knowledge else known[2]
+            policy = AgentPolicy(agents, self._fallback)
+            manager = self.leverage_manager.as_it_stands(policy)
+            known = knowledge, kelly, agents, Recollection(self.orchestrator, agents, manager)
+            self._recalled = known
+        return known[3]
+
+    def pass_bars(
+        self,
+        symbol: str,
+        features: MarketFeatures,
+        regimes: Regimes,
+        bars: slice,
+        *,
+        first_at: dt.datetime | None,
+        last_at: dt.datetime | None,
+    ) -> None:
+        """Tell the advisor of quiet bars.
+
+        Parameters
+        ----------
+        symbol, features, regimes
+            The market.
+        bars
+            Which bars passed since the last one that the advisor was told of.
+        first_at, last_at
+            UTC times of the first and the last of them; None where it knows of a bar before, or will of one after.
+        """
+        advice, weight = self.orchestrator.sources.llm, self.orchestrator.settings.weights.get("llm")
+        if isinstance(advice, AdviceSource) and weight:
+            labels = [regimes.label(bar) for bar in range(bars.start, bars.stop)]
+            figures = features.columns(UNUSUAL_FIGURES, bars)
+            advice.advisor.pass_bars(symbol, figures, labels, first_at=first_at, last_at=last_at)
 
     def take_requests(self, symbol: str) -> tuple[ReoptimizationRequest, ...]:
         """Requests for a new search of one market, oldest first; those of others stay for those who ask for them."""

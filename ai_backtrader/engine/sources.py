@@ -12,6 +12,7 @@ from ai_backtrader.orchestrator import Abstention, Adjustment, Advice, Context, 
 from ai_backtrader.rl import LeverageState, State
 from ai_backtrader.rl.actions import BasicAction, LeverageAction
 from ai_backtrader.rl.agents import LeverageRLAgent, RLAgent
+from ai_backtrader.rl.states import MarketPart, market_part
 from ai_backtrader.values import Action, Direction, Regime
 
 __all__ = ["AdviceSource", "AgentPolicy", "AgentSource", "LearnerHealth", "OnlineSource"]
@@ -71,6 +72,11 @@ class AdviceSource:
         """True when it never has an opinion."""
         return self.advisor.settings.mode == "off"
 
+    @property
+    def silent_on_hold(self) -> bool:
+        """True when it has no opinion where no trade is wished for."""
+        return not self.advisor.settings.consult_on_hold
+
     def advise(self, context: Context, action: Action, confidence: float) -> Advice | Abstention:
         """Ask the advisor; it answers within its own deadline or abstains."""
         advice = self.advisor.advise(
@@ -102,19 +108,31 @@ class AgentSource:
         """True while no agent is trained."""
         return not (self.basic.trained or self.leverage.trained)
 
+    @property
+    def version(self) -> tuple[object, ...]:
+        """Another one whenever an agent has learnt."""
+        return *self.basic.version, *self.leverage.version
+
+    def acting_copy(self) -> AgentSource:
+        """Source that goes on saying what this one would say now."""
+        return AgentSource(self.basic.acting_copy(), self.leverage.acting_copy())
+
     def vote(self, context: Context) -> Vote | Abstention:
         """Vote, or abstain while no agent is trained or inputs are missing."""
         pulls: list[tuple[float, str]] = []
         missing: tuple[str, ...] = ()
+        part = None if self.idle else market_part(context.indicators)
         if self.leverage.trained:
-            self._seen = seen = _Seen.of(self.leverage, context.indicators, context.current_position, context.risk_info)
+            self._seen = seen = _Seen.of(
+                self.leverage, context.indicators, context.current_position, context.risk_info, part
+            )
             missing = seen.missing
             if not missing:
                 pulls.append(_leverage_pull(seen, context.position))
         if self.basic.trained:
             held = context.current_position
-            plain = State.from_market_data(
-                context.indicators,
+            plain = State.from_part(
+                market_part(context.indicators) if part is None else part,
                 position=(context.position > 0.0) - (context.position < 0.0),
                 position_pnl=held.get("position_pnl", 0.0) / held.get("current_leverage", 1.0),  # of the entry value
                 position_duration=held.get("position_duration", 0.0),
@@ -184,8 +202,9 @@ class _Seen(NamedTuple):
         indicators: Mapping[str, float],
         position: Mapping[str, float],
         risk: Mapping[str, float],
+        part: MarketPart | None = None,
     ) -> _Seen:
-        state = LeverageState.from_market_data(indicators=indicators, position_info=position, risk_info=risk)
+        state = LeverageState.from_part(market_part(indicators) if part is None else part, position, risk)
         if not state.ready:
             return cls(indicators, position, risk, state.missing, LeverageAction.HOLD, [])
         probabilities = agent.probabilities(state).tolist()

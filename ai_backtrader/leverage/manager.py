@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import deque
 from collections.abc import Mapping
@@ -164,7 +165,9 @@ class LeverageManager:
         if stop_distance is not None and not reading.price_known:
             fault = "stop_distance needs a price: pass price=, or 'close' among the indicators"
             raise SettingsError("calculate_optimal_leverage", [fault])
-        seen = indicators if price is None else {**indicators, "close": price}
+        seen = indicators  # the same mapping where it tells the price: a policy knows it again
+        if price is not None and indicators.get("close") != price:
+            seen = {**indicators, "close": price}
         proposal = self.policy.propose(seen, position, risk, label)
         if direction is None:
             side = proposal.direction
@@ -195,6 +198,13 @@ class LeverageManager:
         self._experience.add(
             regime=trade.regime, direction=trade.direction, leverage=float(trade.leverage), pnl_pct=pnl_pct
         )
+
+    def as_it_stands(self, policy: LeveragePolicy) -> LeverageManager:
+        """Manager that knows what this one knows and stays so when this one learns, with a policy of its own."""
+        copied = LeverageManager(self.settings, policy=policy, tiers=self.tiers)
+        copied._returns, copied._experience = self._returns.copy(), copy.deepcopy(self._experience)
+        copied._kelly = self._kelly
+        return copied
 
     @property
     def kelly(self) -> KellyEstimate:

@@ -1,6 +1,6 @@
 """The LLM advisor: a model's view, bounded, recorded, replayable."""
 
-from ai_backtrader.llm_advisor.advisor import Advisor
+from ai_backtrader.llm_advisor.advisor import NO_TRADE, Advisor
 from ai_backtrader.llm_advisor.client import ModelServer, ServerError
 from ai_backtrader.llm_advisor.configuration import ENVIRONMENT, get_advisor
 from ai_backtrader.llm_advisor.deadline import Deadline
@@ -22,6 +22,7 @@ from ai_backtrader.llm_advisor.values import (
 __all__ = [
     "ADVICE_SCHEMA",
     "ENVIRONMENT",
+    "NO_TRADE",
     "SYSTEM_PROMPT",
     "TRAINING_CUTOFFS",
     "UNUSUAL_FIGURES",

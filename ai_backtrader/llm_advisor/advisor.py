@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ai_backtrader.checks import Faults
 from ai_backtrader.llm_advisor.answering import Answerer, NoAnswer
@@ -20,7 +23,10 @@ from ai_backtrader.llm_advisor.triggers import Fired, MarketWatch
 from ai_backtrader.llm_advisor.values import Advice, Consultation, RecordedAnswer
 from ai_backtrader.values import Action, Direction, Regime
 
-__all__ = ["Advisor"]
+__all__ = ["NO_TRADE", "Advisor"]
+
+NO_TRADE = "there is no trade to object to"
+"""Why the advisor abstains where the signal is HOLD."""
 
 _NOTHING: Mapping[str, float] = MappingProxyType({})
 _ROUNDING = 1e-9  # a weighted mean of confidences of 1 may come out above it
@@ -127,9 +133,7 @@ class Advisor:
             symbol, price, change_24h, signal, regime, portfolio_pnl, confidence, high_volatility, position, headline,
             reasoning,
         )  # fmt: skip
-        watch = self._watches.get(symbol)
-        if watch is None:
-            watch = self._watches[symbol] = MarketWatch(self.settings.triggers)
+        watch = self._watch(symbol)
         idle = question.signal is Action.HOLD and not self.settings.consult_on_hold
         fired = watch.look(
             signal=question.signal,
@@ -141,7 +145,8 @@ class Advisor:
         )
         reason = self._why_not_ask(symbol, watch.bars, fired, idle=idle)
         if reason:
-            advice = _told(Advice(abstained=True, reason=reason), fired)
+            advice = Advice(abstained=True, reason=reason)
+            advice = _told(advice, fired) if fired else advice
         else:
             self._asked_at[symbol] = watch.bars
             advice = self._consult(question, fired)
@@ -149,13 +154,44 @@ class Advisor:
         self._tally.count(advice, at)
         return advice
 
+    def pass_bars(
+        self,
+        symbol: str,
+        figures: NDArray[np.float64],
+        regimes: Sequence[Regime],
+        *,
+        first_at: dt.datetime | None = None,
+        last_at: dt.datetime | None = None,
+    ) -> None:
+        """Take in bars whose signal was HOLD, at once: as :meth:`advise` for each of them, which abstains.
+
+        Parameters
+        ----------
+        figures
+            (n, 8) raw :data:`UNUSUAL_FIGURES` of the bars after the last one; NaN where there is none.
+        regimes
+            Their n labels.
+        first_at, last_at
+            UTC times of the first and the last of them.
+        """
+        if self.settings.mode == "off" or not len(figures):
+            return
+        self._watch(symbol).pass_bars(figures, regimes)
+        self._tally.count_held(len(figures), NO_TRADE, first_at, last_at)
+
+    def _watch(self, symbol: str) -> MarketWatch:
+        watch = self._watches.get(symbol)
+        if watch is None:
+            watch = self._watches[symbol] = MarketWatch(self.settings.triggers)
+        return watch
+
     def report(self) -> AdvisorReport:
         """What the advisor did in this run, of which model, and what to mind when reading its results."""
         return self._tally.report(self.settings, self._answerer, consultations=len(self.consultations))
 
     def _why_not_ask(self, symbol: str, bar: int, fired: tuple[Fired, ...], *, idle: bool) -> str:
         if idle:
-            return "there is no trade to object to"
+            return NO_TRADE
         if not fired:
             return "no trigger fired"
         last = self._asked_at.get(symbol)
@@ -181,13 +217,12 @@ def _question(
     faults = Faults("advise")
     faults.number("price", price, above=0.0)
     faults.number("position", position)
-    change_24h, portfolio_pnl = (
-        _known(faults, *pair) for pair in (("change_24h", change_24h), ("portfolio_pnl", portfolio_pnl))
-    )
+    change_24h = _known(faults, "change_24h", change_24h)
+    portfolio_pnl = _known(faults, "portfolio_pnl", portfolio_pnl)
     if confidence is not None:
         faults.number("confidence", confidence, low=0.0, high=1.0 + _ROUNDING)
-    texts: dict[str, object] = {"symbol": symbol, "headline": headline, "reasoning": reasoning}
-    for name, text in texts.items():
+    texts: tuple[tuple[str, object], ...] = (("symbol", symbol), ("headline", headline), ("reasoning", reasoning))
+    for name, text in texts:
         if not isinstance(text, str):
             faults.add(f"{name} must be text, got {text!r}")
     faults.raise_if_any()

@@ -107,6 +107,13 @@ class Tally:
         if advice.key:
             self.seconds[advice.key] = advice.seconds
 
+    def count_held(self, bars: int, reason: str, first_at: dt.datetime | None, last_at: dt.datetime | None) -> None:
+        """Count bars on which it abstained for one reason."""
+        self.bars += bars
+        self.last_bar = last_at if last_at is not None else self.last_bar
+        self.first_bar = self.first_bar if self.first_bar is not None else first_at
+        self.reasons[reason] += bars
+
     def report(self, settings: AdvisorSettings, answerer: Answerer, *, consultations: int) -> AdvisorReport:
         """The report of the run so far."""
         model = settings.server.model

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from ai_backtrader.llm_advisor.settings import TriggerSettings
@@ -55,16 +56,31 @@ def robust_distances(history: NDArray[np.float64], row: NDArray[np.float64]) -> 
     array([5.023])
     """
     distances = np.zeros(len(row))
-    for place, value in enumerate(row):
-        usual = history[:, place]
-        usual = usual[np.isfinite(usual)]
-        if not math.isfinite(value) or 2 * len(usual) <= len(history):
-            continue
-        middle = np.median(usual)
-        scale = _NORMAL * float(np.median(np.abs(usual - middle)))
-        if scale > 0.0:
-            distances[place] = abs(value - middle) / scale
+    _write_distances(np.ascontiguousarray(history.T, dtype=np.float64), np.asarray(row, dtype=np.float64), distances)
     return distances
+
+
+@njit(cache=True)
+def _median(values: NDArray[np.float64]) -> float:
+    # As np.median: the mean of the two in the middle.
+    half = values.size // 2
+    parted = np.partition(values, half)
+    if values.size % 2:
+        return float(parted[half])
+    return float((parted[:half].max() + parted[half]) / 2.0)
+
+
+@njit(cache=True)
+def _write_distances(history: NDArray[np.float64], row: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    for place in range(row.size):
+        column = history[place]
+        usual = column[np.isfinite(column)]
+        if not math.isfinite(row[place]) or 2 * usual.size <= column.size:
+            continue
+        middle = _median(usual)
+        scale = _NORMAL * _median(np.abs(usual - middle))
+        if scale > 0.0:
+            out[place] = abs(row[place] - middle) / scale
 
 
 class MarketWatch:
@@ -112,6 +128,29 @@ class MarketWatch:
         self.bars += 1
         self._regime = self._regime if regime is None else regime
         return fired
+
+    def pass_bars(self, figures: NDArray[np.float64], regimes: Sequence[Regime]) -> None:
+        """Take in bars that need no judgement, as :meth:`look` does one by one.
+
+        Parameters
+        ----------
+        figures
+            (n, 8) raw :data:`UNUSUAL_FIGURES`; NaN where there is none.
+        regimes
+            Their n labels.
+        """
+        for place, regime in enumerate(regimes):
+            if regime is not self._regime:
+                if self._regime is not None:
+                    self._transition, self._transition_bar = f"{self._regime} to {regime}", self.bars + place
+                self._regime = regime
+        size = len(self._history)
+        kept = np.array(figures[-size:])
+        for column, name in enumerate(UNUSUAL_FIGURES):
+            if name in _LOGARITHMIC:
+                kept[:, column] = [math.log(value) if value > 0.0 else math.nan for value in kept[:, column].tolist()]
+        self.bars += len(figures)
+        self._history[np.arange(self.bars - len(kept), self.bars) % size] = kept
 
     def _judge(
         self, signal: Action, change_24h: float | None, high_volatility: bool | None, row: NDArray[np.float64]

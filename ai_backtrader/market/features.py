@@ -46,7 +46,9 @@ formula loses half the digits) count as none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -105,6 +107,9 @@ STRUCTURE_FEATURES: tuple[str, ...] = ("funding_rate", "open_interest_change", "
 NEUTRAL_VALUES: Mapping[str, float] = MappingProxyType(
     _NEUTRAL | {"funding_rate": 0.0, "open_interest_change": 0.0, "long_short_ratio": 1.0}
 )
+
+_NAMES = (*MARKET_FEATURES, *STRUCTURE_FEATURES)
+_WIDTH = MARKET_FEATURES.index("bb_width")
 
 # Beside the features: what a reader of `indicators` needs to size a trade and to build the vector again.
 _SCALES = ("close", "atr", "atr_pct", "atr_pct_median", "bb_width_median")
@@ -171,6 +176,20 @@ class MarketFeatures:
         scales = (self.close[t], self.atr[t], self.atr_pct_median[t], self.bb_width_median[t])
         return named_indicators(self.raw[t].tolist(), self.structure[t].tolist(), *map(float, scales))
 
+    def columns(self, names: Sequence[str], bars: slice) -> Floats:
+        """Features of some bars by the names of :meth:`indicators`; (bars, names), NaN where the data have none."""
+        found = []
+        for name in names:
+            if name in MARKET_FEATURES:
+                found.append(self.raw[bars, MARKET_FEATURES.index(name)])
+            elif name in STRUCTURE_FEATURES:
+                found.append(self.structure[bars, STRUCTURE_FEATURES.index(name)])
+            elif name == "atr_pct":
+                found.append(100.0 * self.atr[bars] / self.close[bars])
+            else:
+                found.append(getattr(self, name)[bars])
+        return np.column_stack(found)
+
 
 def named_indicators(
     raw: list[float],
@@ -207,27 +226,33 @@ def feature_vector(
     missing : tuple of str
         Names that were missing or NaN, in the vector's order, then ``"atr_pct_median"`` if the scale was.
     """
-    names = (*MARKET_FEATURES, *STRUCTURE_FEATURES)
-    values = [float(indicators.get(name, np.nan)) for name in names]
-    missing = [name for name, value in zip(names, values, strict=True) if value != value]
-    row = np.array(
-        [NEUTRAL_VALUES[name] if value != value else value for name, value in zip(names, values, strict=True)]
-    )
+    names, get = _NAMES, indicators.get
+    values = [float(get(name, math.nan)) for name in names]
+    missing = []
+    for place, value in enumerate(values):
+        if value != value:
+            missing.append(names[place])
+            values[place] = NEUTRAL_VALUES[names[place]]
+    row = np.array(values)
     scale = float(indicators.get("atr_pct_median", np.nan))
     if scale != scale:
         missing.append("atr_pct_median")
         scale = float(indicators.get("atr_pct", np.nan))
         scale = _TYPICAL_ATR_PCT if scale != scale else scale
-    width = MARKET_FEATURES.index("bb_width")
+    width = _WIDTH
     usual_width = float(indicators.get("bb_width_median", np.nan))
     if row[width] != row[width] or usual_width != usual_width:
         row[width] = usual_width = 1.0
     entries = np.empty(len(names))
     n = len(MARKET_FEATURES)
-    spans = np.array(feature_spans(bar_seconds, settings), dtype=np.int64)
-    kernels.vector_row(row[:n], scale, usual_width, spans, entries[:n])
+    kernels.vector_row(row[:n], scale, usual_width, _spans_array(bar_seconds, settings), entries[:n])
     kernels.structure_vector_row(row[n:], entries[n:])
     return entries.astype(np.float32), tuple(missing)
+
+
+@functools.lru_cache(maxsize=16, typed=True)
+def _spans_array(bar_seconds: float, settings: FeatureSettings | None) -> NDArray[np.int64]:
+    return np.array(feature_spans(bar_seconds, settings), dtype=np.int64)
 
 
 def features_of_arrays(

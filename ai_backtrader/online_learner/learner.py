@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from array import array
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from ai_backtrader.checks import Faults
@@ -27,6 +29,7 @@ __all__ = ["OnlineLearner"]
 
 _NOTHING: Mapping[str, float] = MappingProxyType({})
 _STATE_VERSION = "online-learner/1"
+_MOST_WAITING = 4_096  # bars of pass_bars, before they are looked at
 
 
 class _Strategy:
@@ -108,6 +111,7 @@ class OnlineLearner:
         self._strategies: dict[str, _Strategy] = {}
         self._markets: dict[str, DriftMonitor] = {}
         self._requests = RequestQueue(self.settings.drift)
+        self._unscanned: dict[str, tuple[array[float], array[float]]] = {}
 
     # ---------------------------------------------------------------------------------------------------- being told
 
@@ -146,6 +150,7 @@ direction, closed_at, paper
         SettingsError
             If a fact is missing, not finite, out of range or of the wrong type; nothing has been learnt then.
         """
+        self._scan_all()
         told = trade is None
         trade = checked_trade(
             trade,
@@ -199,6 +204,7 @@ direction, closed_at, paper
         at
             UTC time of the bar.
         """
+        self._scan_all()
         events = self._market(symbol).update(close, volume, at=at)
         self._bars_passed(symbol, 1, at)
         if events:
@@ -213,10 +219,35 @@ direction, closed_at, paper
         close, volume
             (n,) of the bars after those seen so far.
         """
+        self._scan_all()
         market = self._market(symbol)
         before = market.bars
-        events = market.scan(close, volume)
+        events = self._scan(symbol, close, volume)
         self._bars_passed(symbol, market.bars - before, None)
+        return events
+
+    def pass_bars(self, symbol: str, *, close: Sequence[float], volume: Sequence[float]) -> None:
+        """:meth:`on_bars`, for who does not ask about the drift now: it is looked for when somebody wants to know.
+
+        Health counts the bars at once. Nothing that the learner says or keeps differs from :meth:`on_bars`.
+        """
+        waiting = self._unscanned.get(symbol)
+        if waiting is None:
+            self._market(symbol)
+            waiting = self._unscanned[symbol] = array("d"), array("d")
+        waiting[0].extend(close)
+        waiting[1].extend(volume)
+        if len(waiting[0]) >= _MOST_WAITING:
+            self._scan_all()
+        self._bars_passed(symbol, len(close), None)
+
+    def _scan_all(self) -> None:
+        waiting_of, self._unscanned = self._unscanned, {}
+        for symbol, waiting in waiting_of.items():
+            self._scan(symbol, np.frombuffer(waiting[0]), np.frombuffer(waiting[1]))
+
+    def _scan(self, symbol: str, close: ArrayLike, volume: ArrayLike | None) -> tuple[DriftEvent, ...]:
+        events = self._market(symbol).scan(close, volume)
         for bar in sorted({event.bar for event in events}):
             self._requests.ask(tuple(event for event in events if event.bar == bar), now=bar + 1)
         return events
@@ -291,16 +322,19 @@ direction, closed_at, paper
 
     def requests(self) -> tuple[ReoptimizationRequest, ...]:
         """Requests for re-optimisation not yet taken, oldest first."""
+        self._scan_all()
         return self._requests.pending()
 
     def take_requests(self) -> tuple[ReoptimizationRequest, ...]:
         """Requests for re-optimisation, oldest first; they are gone from the queue then."""
+        self._scan_all()
         return self._requests.take()
 
     # ----------------------------------------------------------------------------------------------------- the state
 
     def state_dict(self) -> dict[str, Any]:
         """All that was learnt, as plain values that JSON holds; going on from it equals never having stopped."""
+        self._scan_all()
         return {
             "version": _STATE_VERSION,
             "settings": repr(self.settings),

@@ -16,7 +16,8 @@ from ai_backtrader.events import ForgetfulJournal, Journal, RegimeChanged, Trade
 from ai_backtrader.market import MarketFeatures, Regimes
 from ai_backtrader.market.margin import MaintenanceTiers
 from ai_backtrader.orchestrator.combine import describe, score_of
-from ai_backtrader.orchestrator.poll import Ballot, Sources, lifted, poll, wish_of
+from ai_backtrader.orchestrator.outlook import Outlook, asked_sources, outlook_of, quiet_bars_of
+from ai_backtrader.orchestrator.poll import Ballot, Sources, poll, wish_of
 from ai_backtrader.orchestrator.ports import (
     AdvicePort,
     OnlinePort,
@@ -26,7 +27,7 @@ from ai_backtrader.orchestrator.ports import (
 )
 from ai_backtrader.orchestrator.question import atr_of, check_question, flag_of, stop_obstacle
 from ai_backtrader.orchestrator.settings import OrchestratorSettings
-from ai_backtrader.orchestrator.technical import TechnicalSource, technical_pulls
+from ai_backtrader.orchestrator.technical import TechnicalSource
 from ai_backtrader.orchestrator.trades import direction_of
 from ai_backtrader.orchestrator.values import Context, Decision, Vote
 from ai_backtrader.parameter_optimizer import OptimizationConfig, ParameterOptimizer
@@ -251,36 +252,15 @@ class Orchestrator:
         (n,) bool or None
             None when a source is connected that must be asked bar by bar.
         """
-        sources, weights = self.sources, self.settings.weights
-        if type(sources.technical) is not TechnicalSource or not weights.get("technical"):
-            return None
-        asked = {name: port for name, port in sources._asdict().items() if _is_asked(port) and weights.get(name)}
+        asked = asked_sources(self.sources, self.settings)
         if asked.keys() - {"technical", "evolved", "online"}:
             return None
-        pulls = {"technical": technical_pulls(features, regimes)}
-        if "evolved" in asked:
-            known = getattr(asked["evolved"], "pulls", None)
-            given = None if known is None or symbol is None else known(symbol, regimes)
-            if given is None:
-                return None
-            pulls["evolved"] = given
-        voters = np.zeros(len(features))
-        score = np.zeros(len(features))
-        for name, pull in pulls.items():
-            voting = ~np.isnan(pull)
-            voters += np.where(voting, weights[name], 0.0)
-            score += np.where(voting, weights[name] * pull, 0.0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            size = np.abs(score / voters)
-            if "online" in asked:
-                lift = getattr(asked["online"], "lift", None)
-                if lift is None:
-                    return None
-                size *= lifted(lift, weights["online"], voters)
-            quiet = size < self.settings.hold_threshold - 1e-8
-        quiet[1:] &= regimes.labels[1:] == regimes.labels[:-1]
-        quiet[: features.ready_from + 1] = False
-        return quiet
+        outlook = self.outlook(features, regimes, symbol=symbol)
+        return None if outlook is None else quiet_bars_of(outlook, self.settings.hold_threshold)
+
+    def outlook(self, features: MarketFeatures, regimes: Regimes, *, symbol: str | None = None) -> Outlook | None:
+        """What technical and evolved source say on every bar; None where a source cannot tell for all bars at once."""
+        return outlook_of(self.sources, self.settings, features, regimes, symbol)
 
     async def run_optimization(
         self,
@@ -491,8 +471,3 @@ def _reasoning(action: Action, ballot: Ballot, score: float, obstacle: str, posi
         side = "long" if position > 0.0 else "short"
         parts.append(f"{'keeps' if position * action.sign > 0.0 else 'reverses'} the {side} position")
     return f"{action.value} at {score:+.2f}: " + "; ".join(parts)
-
-
-def _is_asked(port: object) -> bool:
-    """Whether a source may have a view at some bar."""
-    return port is not None and not getattr(port, "idle", False)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,12 +65,25 @@ class DQNAgent:
             backend=backend,
             device=device,
         )
-        self._loaded = False
+        self._loads = self._resumed = 0
 
     @property
     def trained(self) -> bool:
         """Whether the network has learnt anything: updates were made, or weights loaded."""
-        return self._loaded or bool(self.dqn.memory.counters[UPDATES])
+        return self._loads > 0 or bool(self.dqn.memory.counters[UPDATES])
+
+    @property
+    def version(self) -> tuple[int, int, int]:
+        """Another one after every update and every load of weights."""
+        return self._loads, self._resumed, int(self.dqn.memory.counters[UPDATES])
+
+    def acting_copy(self) -> Self:
+        """Agent of the same weights that stays as it is when this one learns; it shares all else, to act by only."""
+        copied, dqn = copy.copy(self), copy.copy(self.dqn)
+        memory = dqn.memory
+        dqn.memory = memory._replace(online=memory.online.copy(), counters=memory.counters.copy())
+        copied.dqn = dqn
+        return copied
 
     @property
     def epsilon(self) -> float:
@@ -140,6 +154,7 @@ class DQNAgent:
             If it belongs to another agent, feature version or settings.
         """
         load_network(self.dqn, path, feature_version=self.state_type.version)
+        self._resumed += 1
 
     def load_weights(self, path: str | Path) -> None:
         """Take the weights alone, of a checkpoint of an agent or of a training, to act by.
@@ -152,12 +167,12 @@ class DQNAgent:
             If feature version or widths differ.
         """
         load_weights(self.dqn, path, feature_version=self.state_type.version)
-        self._loaded = True
+        self._loads += 1
 
     def take_weights(self, weights: Floats) -> None:
         """Take weights of shape (n_parameters,), as a training found them, to act by or to train on."""
         self.dqn.set_weights(weights)
-        self._loaded = True
+        self._loads += 1
 
     def _chosen(self, state: State | LeverageState | Floats, training: bool) -> int:
         # An agent that does not know the prices, their volatility or its own position does not act.

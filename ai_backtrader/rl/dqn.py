@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ai_backtrader.checks import Faults
 from ai_backtrader.errors import AIBacktraderError, SettingsError
 from ai_backtrader.rl.dqn_kernels import UPDATES, act, draw, hyper_of, new_memory, settle, update
-from ai_backtrader.rl.networks import forward
+from ai_backtrader.rl.networks import forward_layers, layers
 from ai_backtrader.rl.numpy_backend import learn_numpy
 from ai_backtrader.rl.replay import observe_step
 from ai_backtrader.rl.settings import DQNSettings
@@ -86,6 +86,8 @@ class DQN:
         self.backend, self.device = backend, device
         self.hyper = hyper_of(self.settings)
         self.memory = new_memory(n_features, n_actions, self.settings, rng, lanes=lanes)
+        # Views of the layers, as long as the vector is the same one.
+        self._layers: tuple[Floats, list[tuple[Floats, Floats]]] | None = None
         self._any_action = np.ones(n_actions, np.bool_)
         self._torch: Any = self._torch_learner() if backend == "torch" else None
         self._update: Callable[[], float] = partial(update, self.hyper, self.memory)
@@ -114,7 +116,10 @@ class DQN:
             faults = Faults("DQN.q_values")
             faults.add(f"states must have shape (n, {self.n_features}), got {given.shape}")
             faults.raise_if_any()
-        return forward(self.sizes, self.memory.online, given)[-1]
+        weights = self.memory.online
+        if self._layers is None or self._layers[0] is not weights:
+            self._layers = weights, layers(self.sizes, weights)
+        return forward_layers(self._layers[1], given)[-1]
 
     def act(self, state: Floats, mask: NDArray[np.bool_] | None = None, *, epsilon: float = 0.0) -> int:
         """Action for one state (features,): the best allowed one, or with chance ``epsilon`` any allowed one."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["forward", "gradient", "initial_parameters", "layers", "n_parameters"]
+__all__ = ["forward", "forward_layers", "gradient", "initial_parameters", "layers", "n_parameters"]
 
 Floats = NDArray[np.floating[Any]]
 
@@ -57,8 +57,12 @@ def forward(sizes: Sequence[int], parameters: Floats, states: Floats) -> list[Fl
     states
         Shape (batch, features).
     """
+    return forward_layers(layers(sizes, parameters), states)
+
+
+def forward_layers(chain: Sequence[tuple[Floats, Floats]], states: Floats) -> list[Floats]:
+    """:func:`forward` through the views that :func:`layers` gave."""
     activations = [states]
-    chain = layers(sizes, parameters)
     for place, (weights, biases) in enumerate(chain):
         outputs = activations[-1] @ weights + biases
         activations.append(outputs if place == len(chain) - 1 else np.maximum(outputs, 0))

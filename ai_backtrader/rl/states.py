@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,9 @@ __all__ = [
     "LEVERAGE_FEATURES",
     "LEVERAGE_STATE_VERSION",
     "LeverageState",
+    "MarketPart",
     "State",
+    "market_part",
     "write_account",
 ]
 
@@ -85,6 +87,14 @@ _ALIASES = {
     "position_duration": "duration",
     "drawdown_current": "drawdown_pct",
 }
+
+
+_KNOWN_NAMES = frozenset((*LEVERAGE_FEATURES, *_ALIASES.values()))
+_ACCOUNT = tuple(ACCOUNT_FEATURES)
+_BASIC_KNOWN = frozenset((*_BASIC_MARKET, "atr_pct_median"))
+_BASIC_COLUMNS = np.array([LEVERAGE_FEATURES.index(name) for name in _BASIC_MARKET])
+_BASIC_PLACES = np.array([_ACCOUNT.index(name) for name in _BASIC_ACCOUNT])
+_LOWEST, _HIGHEST = np.float32(-1.0), np.float32(1.0)
 
 
 @inlined
@@ -207,18 +217,24 @@ class State(_Features):
         SettingsError
             If a value is no number, or with ``strict`` naming all that is missing.
         """
-        _check_numbers("State", ("indicators", indicators))
-        entries, missing = _market_entries(indicators, bar_seconds, settings)
-        by_name = dict(zip(MARKET_FEATURES + STRUCTURE_FEATURES, entries, strict=True))
+        part = market_part(indicators, bar_seconds=bar_seconds, settings=settings, subject="State")
+        state = cls.from_part(part, position, position_pnl, position_duration)
+        if strict:
+            _refuse_missing("State", state.missing)
+        return state
+
+    @classmethod
+    def from_part(
+        cls, part: MarketPart, position: float = 0.0, position_pnl: float = 0.0, position_duration: float = 0.0
+    ) -> Self:
+        """State from a market's part that is known already; the rest as in :meth:`from_market_data`."""
         given = {"position": position, "position_pnl": position_pnl, "position_duration": position_duration}
         _check_numbers("State", ("", given))
         account, lacking = _account_entries({"current_position": position, **given}, {}, _BASIC_ACCOUNT)
-        lacking = tuple(name for name in missing if name in (*_BASIC_MARKET, "atr_pct_median")) + lacking
-        if strict:
-            _refuse_missing("State", lacking)
-        values = [by_name[name] for name in _BASIC_MARKET]
-        values += [account[tuple(ACCOUNT_FEATURES).index(name)] for name in _BASIC_ACCOUNT]
-        return cls(vector=np.array(values, dtype=np.float32), missing=lacking)
+        if part.missing:
+            lacking = tuple(name for name in part.missing if name in _BASIC_KNOWN) + lacking
+        vector = np.concatenate((part.entries[_BASIC_COLUMNS], account[_BASIC_PLACES]))
+        return cls(vector=vector, missing=lacking)
 
 
 class LeverageState(_Features):
@@ -286,36 +302,72 @@ class LeverageState(_Features):
         position = {"current_position": 0.0} if position_info is None else position_info
         risk = {} if risk_info is None else risk_info
         _check_numbers("LeverageState", ("indicators", indicators), ("position_info", position), ("risk_info", risk))
-        entries, missing = _market_entries(indicators, bar_seconds, settings)
-        account, lacking = _account_entries(position, risk, tuple(ACCOUNT_FEATURES))
-        missing += lacking
+        part = market_part(indicators, bar_seconds=bar_seconds, settings=settings, subject="")
+        state = cls.from_part(part, position, risk)
         if strict:
-            _refuse_missing("LeverageState", tuple(name for name in missing if name not in STRUCTURE_FEATURES))
-        return cls(vector=np.concatenate((entries, account)), missing=missing)
+            lacking = tuple(name for name in state.missing if name not in STRUCTURE_FEATURES)
+            _refuse_missing("LeverageState", lacking)
+        return state
+
+    @classmethod
+    def from_part(cls, part: MarketPart, position_info: Mapping[str, float], risk_info: Mapping[str, float]) -> Self:
+        """State from a market's part that is known already; the rest as in :meth:`from_market_data`."""
+        _check_numbers("LeverageState", ("position_info", position_info), ("risk_info", risk_info))
+        account, lacking = _account_entries(position_info, risk_info, _ACCOUNT)
+        return cls(vector=np.concatenate((part.entries, account)), missing=part.missing + lacking)
 
 
-def _market_entries(
-    indicators: Mapping[str, float], bar_seconds: float, settings: FeatureSettings | None
-) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+class MarketPart(NamedTuple):
+    """The market's 26 entries of a state (float32), and the names that were missing."""
+
+    entries: NDArray[np.float32]
+    missing: tuple[str, ...]
+
+
+def market_part(
+    indicators: Mapping[str, float],
+    *,
+    bar_seconds: float = 3600.0,
+    settings: FeatureSettings | None = None,
+    subject: str = "market_part",
+) -> MarketPart:
+    """The market's part of both states, from raw features by name.
+
+    Parameters
+    ----------
+    indicators, bar_seconds, settings
+        As for :meth:`LeverageState.from_market_data`.
+    subject
+        Named in an error; empty: the numbers have been checked.
+    """
+    if subject:
+        _check_numbers(subject, ("indicators", indicators))
     # None says the same as no key; what no market gives (an RSI of 300) is brought back within bounds.
-    known = {name: value for name, value in indicators.items() if value is not None}
+    known = indicators
+    if None in indicators.values():
+        known = {name: value for name, value in indicators.items() if value is not None}
     entries, missing = feature_vector(known, bar_seconds=bar_seconds, settings=settings)
-    return np.clip(entries, np.float32(-1.0), np.float32(1.0)), missing
+    return MarketPart(np.minimum(np.maximum(entries, _LOWEST), _HIGHEST), missing)
 
 
 def _check_numbers(subject: str, *groups: tuple[str, Mapping[str, float]]) -> None:
-    faults = Faults(subject)
+    faults = None
     for group, values in groups:
         given: object = values
         if not isinstance(given, Mapping):
+            faults = Faults(subject) if faults is None else faults
             faults.add(f"{group} must be a mapping of names to numbers, got {given!r}")
             continue
         for name, value in values.items():
-            known = name in LEVERAGE_FEATURES or name in _ALIASES.values() or not group
-            if not known or value is None or value != value:
+            # The common case first: both agents look at some forty numbers a bar.
+            if type(value) is float and -math.inf < value < math.inf:
                 continue
+            if (group and name not in _KNOWN_NAMES) or value is None or value != value:
+                continue
+            faults = Faults(subject) if faults is None else faults
             faults.number(f"{group}[{name!r}]" if group else name, value)
-    faults.raise_if_any()
+    if faults is not None:
+        faults.raise_if_any()
 
 
 def _refuse_missing(subject: str, missing: tuple[str, ...]) -> None:
@@ -330,10 +382,12 @@ def _account_entries(
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Entries of the account's features, and which of ``names`` were missing."""
     raw = {}
-    for name in ACCOUNT_FEATURES:
-        source = position if name in _POSITION else risk
-        value = source.get(name, source.get(_ALIASES.get(name, name)))
-        raw[name] = math.nan if value is None else float(value)
+    for names_of, source in ((_POSITION, position), (_RISK, risk)):
+        for name in names_of:
+            value = source.get(name)
+            if value is None and name not in source:
+                value = source.get(_ALIASES.get(name, name))
+            raw[name] = math.nan if value is None else float(value)
     flat = raw["current_position"] == 0.0
     missing = []
     for name, value in raw.items():
