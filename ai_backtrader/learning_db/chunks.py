@@ -9,6 +9,7 @@ rewards (n float64), actions (n int64), states (n x f float32), rows of the jump
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -24,6 +25,8 @@ from ai_backtrader.learning_db.tables import Value
 __all__ = ["CHUNK_ROWS", "pack", "unpack"]
 
 CHUNK_ROWS = 4096
+
+_F8, _I8, _F4, _I4, _FLAG = (np.dtype(kind) for kind in ("<f8", "<i8", "<f4", "<i4", "?"))
 
 
 def _checked(event: ExperiencesGathered) -> tuple[NDArray[Any], ...]:
@@ -125,12 +128,12 @@ def unpack(rows: Iterable[tuple[Any, ...]], *, n: int, limit: int | None = None)
 
 
 def _parts(payload: bytes, n: int, width: int, jumps: int) -> list[NDArray[Any]]:
-    shapes: tuple[tuple[str, tuple[int, ...]], ...] = (
-        ("<f8", (n,)), ("<i8", (n,)), ("<f4", (n, width)), ("<i4", (jumps,)), ("<f4", (jumps, width)), ("?", (n,)),
-    )  # fmt: skip
-    found, offset = [], 0
-    for kind, shape in shapes:
-        count = int(np.prod(shape))
-        found.append(np.frombuffer(payload, dtype=kind, count=count, offset=offset).reshape(shape))
-        offset += count * np.dtype(kind).itemsize
+    found: list[NDArray[Any]] = []
+    offset = 0
+    for kind, shape in (
+        (_F8, (n,)), (_I8, (n,)), (_F4, (n, width)), (_I4, (jumps,)), (_F4, (jumps, width)), (_FLAG, (n,)),
+    ):  # fmt: skip
+        part = np.frombuffer(payload, dtype=kind, count=math.prod(shape), offset=offset)
+        found.append(part.reshape(shape))
+        offset += part.nbytes
     return found
