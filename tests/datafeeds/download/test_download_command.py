@@ -114,7 +114,7 @@ def test_a_download_that_is_ended_goes_on_and_gives_the_same_file(archive: Any, 
     assert process.returncode == (130 if end == signal.SIGINT else -9)
     if end == signal.SIGINT:
         assert "Stopped: what has been fetched is kept in data/.downloads; the same command goes on" in err
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 25
     assert not list((tmp_path / "data").glob("*.csv.gz*"))
     kept = list((tmp_path / "data" / ".downloads").rglob("*.zip"))
     assert kept
@@ -130,7 +130,7 @@ def test_a_download_that_is_ended_goes_on_and_gives_the_same_file(archive: Any, 
 
 def test_ctrl_c_does_not_wait_for_a_server_that_hangs(archive: Any, fault: Any, tmp_path: Path) -> None:
     for path in [path for path in archive.files if "/monthly/" in path]:
-        archive.always[path] = fault(hang=25.0)
+        archive.always[path] = fault(hang=60.0)
     process = subprocess.Popen(
         command(archive.url), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
@@ -142,5 +142,5 @@ def test_ctrl_c_does_not_wait_for_a_server_that_hangs(archive: Any, fault: Any, 
     begun = time.monotonic()
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
-    assert time.monotonic() - begun < 12
+    assert time.monotonic() - begun < 25  # a read would wait for 30 seconds
     assert "Traceback" not in err
