@@ -10,10 +10,9 @@ import numpy as np
 from accounts import MarketAccounts
 from classics import CLASSICS
 from markets import MARKETS
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import Formatter, FuncFormatter, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 __all__ = ["draw"]
 
@@ -46,8 +45,10 @@ def draw(markets: Mapping[str, MarketAccounts], path: str | PathLike[str]) -> No
             )
         panel.axhline(1.0, color="#999999", linewidth=0.7)
         panel.set_yscale("log")
+        low, high = panel.get_ylim()
+        panel.yaxis.set_major_locator(FixedLocator([mark for mark in _marks(high / low) if low < mark < high]))
         panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        panel.yaxis.set_minor_formatter(_minor(panel))
+        panel.yaxis.set_minor_locator(NullLocator())
         panel.xaxis.set_major_formatter(mdates.ConciseDateFormatter(panel.xaxis.get_major_locator()))
         panel.set_title(MARKETS[name].title, loc="left", fontsize=11, color=_TEXT)
         panel.grid(True, color="#E6E6E6", linewidth=0.6)
@@ -62,7 +63,8 @@ def draw(markets: Mapping[str, MarketAccounts], path: str | PathLike[str]) -> No
     figure.savefig(path, metadata={"Software": None})
 
 
-def _minor(panel: Axes) -> Formatter:
-    """Marks between the powers of ten where the axis spans less than one of them."""
-    low, high = panel.get_ylim()
-    return FuncFormatter(lambda value, _: f"{value:g}") if high / low < 12.0 else NullFormatter()
+def _marks(span: float) -> list[float]:
+    """Values to mark on an axis whose ends are so many times apart."""
+    if span > 4.0:
+        return [0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 7.0, 10.0, 20.0, 50.0]
+    return [0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0]

@@ -87,7 +87,7 @@ def _markets(results: Mapping[str, pd.DataFrame], names: Iterable[str]) -> str:
 
 
 def _verdict(summary: pd.DataFrame, names: Iterable[str]) -> str:
-    lines = []
+    lines = [_headline(summary), ""]
     for name in names:
         rows = summary.query("market == @name").set_index("strategy")
         held = rows.loc["buy_and_hold"]
@@ -96,11 +96,25 @@ def _verdict(summary: pd.DataFrame, names: Iterable[str]) -> str:
     return "\n".join(lines)
 
 
+def _headline(summary: pd.DataFrame) -> str:
+    """How many of all that stand in the tables beat holding beyond doubt."""
+    rows = summary[summary["strategy"].isin([*_TITLES, *_BEST]) & (summary["strategy"] != "buy_and_hold")]
+    proven = sum(_proven(row) for _, row in rows.iterrows())
+    told = "None" if not proven else f"{proven}"
+    return (
+        f"**{told} of {len(rows)} accounts in {summary['market'].nunique()} markets beat buy and hold beyond doubt** "
+        "(a difference of the Sharpe ratios whose interval lies above 0, and a deflated Sharpe ratio of 0.95 or more)."
+    )
+
+
+def _proven(own: Any) -> bool:
+    return bool(own["sharpe_gap_low"] > 0.0 and own["deflated"] >= 0.95)
+
+
 def _sentence(words: str, own: Any, held: Any) -> str:
     better, richer = own["sharpe_gap"] > 0.0, own["total_return"] > held["total_return"]
-    proven = own["sharpe_gap_low"] > 0.0 and own["deflated"] >= 0.95
-    word = "beats" if better and proven else "is ahead of, not provably," if better else "does not beat"
-    more = "" if better == richer else f", and earned {'more' if richer else 'less'}"
+    word = "beats" if _proven(own) else "is ahead of, not provably," if better else "does not beat"
+    more = "" if better == richer else f", though it earned {'more' if richer else 'less'}"
     return (
         f"{words} {word} holding for its risk{more} ({_percent(own['total_return'])} at a Sharpe ratio of "
         f"{_number(own['sharpe'])}, against {_percent(held['total_return'])} at {_number(held['sharpe'])}; ahead in "
