@@ -130,6 +130,7 @@ def run_fund(
     weights: Mapping[str, float] | None = None,
     allocator: MetaAllocator | None = None,
     adaptation: Adaptation | None = None,
+    history: bool = False,
     on_bar: Callable[[int], None] | None = None,
 ) -> FundRun:
     """Trade bars from ``first`` on with everybody.
@@ -139,8 +140,7 @@ def run_fund(
     data
         Market data that end where the run shall end.
     first
-        Bar at whose close everybody decides first; as many bars before it as warm them up are fed, and not traded: with
-        ``adaptation`` all of them, to be searched.
+        Bar at whose close everybody decides first; as many bars before it as warm them up are fed, and not traded.
     crew, engine, settings
         Who trades, AIStrategy's systems, costs.
     weights
@@ -148,11 +148,13 @@ def run_fund(
     allocator
         Moves capital on the way; None: nobody does.
     adaptation
-        When AIStrategy searches anew; None: never.
+        When AIStrategy searches anew, on all bars up to then; None: never.
+    history
+        Feed all bars before ``first`` without adaptation, too: averages start from the first bar either way.
     on_bar
         Called with the number of bars done.
     """
-    start = 0 if adaptation is not None else max(0, first - max(_warm_up(data), crew.period))
+    start = 0 if history or adaptation is not None else max(0, first - max(_warm_up(data), crew.period))
     feed, first = data.between(data.times[start], None), first - start
     cerebro = bt.Cerebro(stdstats=False)
     cerebro.broker = FundBroker(

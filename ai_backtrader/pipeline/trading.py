@@ -180,7 +180,7 @@ def walk(
         allocator.load_state(allocation["state"])
     run = run_fund(
         data, parts.walk - 1, crew, engine, settings, weights=allocation["weights"], allocator=allocator,
-        adaptation=adaptation_of(settings), on_bar=on_bar,
+        adaptation=adaptation_of(settings), history=True, on_bar=on_bar,
     )  # fmt: skip
     close = data.close[parts.walk - 1 :]
     curves = {"fund": run.fund, **run.members}

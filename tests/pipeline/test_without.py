@@ -58,6 +58,13 @@ def test_without_evolution_learner_and_adaptation_the_others_vote(base: Any) -> 
         assert result.stage(name).found == base.result.stage(name).found
 
 
+def test_without_adaptation_the_averages_still_start_from_the_first_bar(base: Any) -> None:
+    assert sum(one["passed"] for one in base.result.walk["adaptations"]) == 0  # nothing came of it
+    result = run_pipeline(base.data, without=("adaptation",), **base.options)
+    for name in ("trades", "weights", "values"):
+        assert result.hashes[name] == base.result.hashes[name], name
+
+
 @pytest.mark.parametrize("off", SYSTEMS)
 def test_what_was_found_by_a_system_that_is_off_does_not_come_back(off: str, base: Any, tmp_path: Any) -> None:
     found = {name: base.result.stage(name).found for name in ("optimise", "evolve", "train")}
