@@ -12,8 +12,8 @@ from ai_backtrader.leverage import LeverageManager
 from ai_backtrader.llm_advisor import NO_TRADE
 from ai_backtrader.market import MarketFeatures
 from ai_backtrader.market.feature_settings import feature_spans
-from ai_backtrader.orchestrator import Abstention, Decision, Orchestrator
-from ai_backtrader.orchestrator.outlook import ROUNDING, Outlook, quiet_bars_of
+from ai_backtrader.orchestrator import Abstention, Decision, Orchestrator, Outlook
+from ai_backtrader.orchestrator.outlook import ROUNDING, quiet_bars_of
 from ai_backtrader.orchestrator.poll import lifted
 from ai_backtrader.rl.pulls import Brain, MarketRows, brain_of, pulls_of_stretch, rows_of
 from ai_backtrader.simulation.compiling import compiled, inlined
