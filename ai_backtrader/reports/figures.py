@@ -73,6 +73,8 @@ def verdict(performance: Mapping[str, Any]) -> str:
         words = f"Beats buy and hold by {better[0]}, not by {worse[0]}"
     else:
         words = "Beats buy and hold" if better else "Does not beat buy and hold"
+    if better and performance["total_return"] < 0.0:
+        words = f"Loses money. {words}"
     few = performance["trades"]
     luck = f" {few} closed {'trade' if few == 1 else 'trades'}: too few to tell skill from luck."
     return f"{words}: {figures}." + (luck if few < _FEW_TRADES else "")

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ai_backtrader.analyzers import Comparison
 from ai_backtrader.reports.figures import MISSING, number, percent
 from ai_backtrader.reports.html.funds import COLOURS, DASHES
 from ai_backtrader.reports.html.parts import (
-    LOG,
     Chart,
     Part,
     Section,
@@ -22,6 +22,7 @@ from ai_backtrader.reports.html.parts import (
     marks,
     moments,
     numbers,
+    scale,
     thinned,
 )
 from ai_backtrader.reports.html.parts import safe as plain
@@ -40,36 +41,38 @@ def comparison_sections(comparison: Comparison, results: Mapping[str, Any] | Non
         What was compared, as it was given to ``compare``: for the growth of each on one chart.
     """
     parts: list[Part] = [Words(text=comparison.verdict, kind="verdict")]
-    curves = _curves(results or {})
+    curves, heights = _curves(results or {})
     if curves:
         parts.append(
             Chart(
                 title="Growth of 1", traces=curves, height=400, told=f"{len(curves)} accounts.",
-                layout={"hovermode": "x unified", "xaxis": {"type": "date"}, "yaxis": LOG},
+                layout={"hovermode": "x unified", "xaxis": {"type": "date"}, "yaxis": scale(*heights)},
             )
         )  # fmt: skip
     parts += [_intervals(comparison), _compared(comparison)]
     return [Section(title="Comparison", parts=parts)]
 
 
-def _curves(results: Mapping[str, Any]) -> list[dict[str, Any]]:
-    traces, market = [], None
+def _curves(results: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[NDArray[np.float64]]]:
+    traces, heights, market = [], [], None
     for place, (name, result) in enumerate(results.items()):
         path = _path(result)
         if path is None:
             continue
         times, growth, held = path
         market = (times, held) if held is not None and market is None else market
+        heights.append(growth)
         shown = thinned(growth)
         style = {"dash": DASHES[place // len(COLOURS) % 4], "hovertemplate": "%{y:.3f}"}
         traces.append(line(moments(times[shown]), growth[shown], name, COLOURS[place % len(COLOURS)], **style))
     if market is not None:
         times, held = market
+        heights.append(held)
         shown = thinned(held)
         traces.append(
             line(moments(times[shown]), held[shown], "buy and hold", "@market", dash="dot", hovertemplate="%{y:.3f}")
         )
-    return traces
+    return traces, heights
 
 
 def _path(result: Any) -> tuple[Any, Any, Any] | None:

@@ -17,7 +17,6 @@ from ai_backtrader.reports.plots import extremes
 
 __all__ = [
     "BUCKETS",
-    "LOG",
     "Chart",
     "Part",
     "Section",
@@ -31,14 +30,12 @@ __all__ = [
     "moments",
     "numbers",
     "safe",
+    "scale",
     "thinned",
 ]
 
 BUCKETS = 1_000
 """Stretches of a chart: wider than a page has room for, so that no reader sees a difference."""
-
-LOG = {"type": "log", "dtick": "D2", "tickformat": ",~r"}
-"""An axis for what multiplies, with ticks at 1, 2 and 5, written out."""
 
 Trace = dict[str, Any]
 
@@ -174,6 +171,16 @@ def thinned(*series: NDArray[np.float64], buckets: int = BUCKETS) -> NDArray[np.
     for values in series[1:]:
         positions = np.union1d(positions, extremes(values, buckets))
     return positions
+
+
+def scale(*series: NDArray[np.float64]) -> dict[str, Any]:
+    """Axis for money and prices: logarithmic where they multiply, for a linear one would flatten all but its top."""
+    known = np.concatenate([values[np.isfinite(values)] for values in series])
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    if low <= 0.0 or high / low <= 4.0:
+        return {}
+    # 1, 2 and 5 of each power of ten, where there is room for them.
+    return {"type": "log", "tickformat": ",~r"} | ({"dtick": "D2"} if high / low < 1_000.0 else {"dtick": 1})
 
 
 def line(x: Any, y: ArrayLike, name: str, colour: str, **options: Any) -> Trace:

@@ -21,7 +21,6 @@ from ai_backtrader.reports.html.funds import fund_section
 from ai_backtrader.reports.html.learning import learning_section
 from ai_backtrader.reports.html.parts import (
     BUCKETS,
-    LOG,
     Chart,
     Section,
     Table,
@@ -34,6 +33,7 @@ from ai_backtrader.reports.html.parts import (
     moments,
     numbers,
     safe,
+    scale,
     thinned,
 )
 from ai_backtrader.reports.tables import figure_rows
@@ -148,13 +148,6 @@ def _timed(title: str, traces: list[dict[str, Any]], told: str, **options: Any) 
     return Chart(title=title, traces=traces, layout=layout, told=told, timeline=True, **options)
 
 
-def _scale(*series: NDArray[np.float64]) -> dict[str, Any]:
-    known = np.concatenate([values[np.isfinite(values)] for values in series])
-    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-    # On a linear axis a manifold range flattens everything but its top.
-    return LOG if low > 0.0 and high / low > 4.0 else {}
-
-
 def _price_chart(performance: Performance) -> Chart:
     price, figures = performance.price, performance.get_analysis()
     shown, when = _shown(performance, price)
@@ -186,7 +179,7 @@ def _price_chart(performance: Performance) -> Chart:
         "Price and trades", traces,
         f"Price of {figures['symbol']} with {figures['trades']:,} closed trades, {figures['liquidations']:,} "
         "liquidations marked.",
-        layout={"yaxis": {"title": {"text": "Price"}} | _scale(price)}, note=note, height=380,
+        layout={"yaxis": {"title": {"text": "Price"}} | scale(price)}, note=note, height=380,
     )  # fmt: skip
 
 
@@ -209,7 +202,7 @@ def _equity_chart(performance: Performance) -> Chart:
             line(when, equity[shown], f"{figures['strategy']} {percent(own)}", "@own", hovertemplate=template, width=2),
         ],
         f"{figures['strategy']} {percent(own)}, buy and hold {percent(passive)}.",
-        layout={"hovermode": "x unified", "yaxis": {"title": {"text": "Account currency"}} | _scale(equity, market)},
+        layout={"hovermode": "x unified", "yaxis": {"title": {"text": "Account currency"}} | scale(equity, market)},
         height=340,
     )  # fmt: skip
 

@@ -13,7 +13,6 @@ from ai_backtrader.reports.figures import MISSING, money, number, percent
 from ai_backtrader.reports.html.cards import card_table
 from ai_backtrader.reports.html.funds import COLOURS, DASHES
 from ai_backtrader.reports.html.parts import (
-    LOG,
     Chart,
     Part,
     Section,
@@ -23,6 +22,7 @@ from ai_backtrader.reports.html.parts import (
     marks,
     numbers,
     safe,
+    scale,
     thinned,
 )
 from ai_backtrader.rl import PolicyFigures, SeedOutcome, TrainingResult
@@ -138,13 +138,10 @@ def _equities(result: TrainingResult) -> Chart:
                 dash=DASHES[place // len(COLOURS) % 4], width=2.4 if equity is result.best.test_equity else 1.2,
             )
         )  # fmt: skip
-    known = np.concatenate([equity[np.isfinite(equity)] for equity in curves.values()])
-    wide = known.size and known.min() > 0.0 and known.max() / known.min() > 20.0
-    scale = LOG if wide else {}
     return Chart(
         title="Account on the test bars", traces=traces, height=360, told=f"{len(curves)} accounts.",
         layout={
-            "hovermode": "x unified", "yaxis": {"title": {"text": "Equity"}} | scale,
+            "hovermode": "x unified", "yaxis": {"title": {"text": "Equity"}} | scale(*curves.values()),
             "xaxis": {"title": {"text": f"Test bar, {result.times[0][:10]} to {result.times[1][:10]}"}},
         },
     )  # fmt: skip

@@ -237,3 +237,30 @@ def test_the_card_says_what_was_paid_and_nothing_of_memory(liquidated: tuple[Any
     assert "broker.commission.X.commission" in text
     assert ">0.0005<" in text
     assert " at 0x" not in text
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_bars_stay_a_small_page_that_opens(opened: Callable[..., Any]) -> None:
+    closes = 100.0 * np.exp(np.cumsum(np.random.default_rng(1).standard_t(4, 100_000) * 0.002))
+    frame = pd.DataFrame(
+        {"open": closes, "high": closes * 1.001, "low": closes * 0.999, "close": closes, "volume": 1.0},
+        index=pd.date_range("2012-01-01", periods=closes.size, freq="h"),
+    )
+    cerebro = bt.Cerebro(stdstats=False)
+    cerebro.broker = LeverageBroker(funding=0.00001)
+    feed = bt.feeds.PandasData(dataname=frame, timeframe=bt.TimeFrame.Minutes, compression=60)
+    cerebro.adddata(feed, name="X")
+    cerebro.addstrategy(Reckless)
+    strategy = run(cerebro)
+    text = html_page(strategy)
+    assert len(text) < 4_500_000
+    page = opened(text)
+    look_at(page)
+    account = page.run(
+        "const own = document.getElementById('chart-1')._fullData[1].y;"
+        "return [own.length, Math.min(...own), Math.max(...own)]"
+    )
+    equity = strategy.analyzers.performance.equity
+    assert account[0] <= 8 * 1_000
+    assert account[1:] == [equity.min(), equity.max()]
+    assert "Of 100,000 bars each curve shows the first, lowest, highest and last of every 100" in text
