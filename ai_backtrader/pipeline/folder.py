@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import zipfile
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ai_backtrader.errors import AIBacktraderError
+from ai_backtrader.files import write_whole
 
 __all__ = ["RunFolder", "runs_folder"]
 
@@ -51,17 +53,16 @@ class RunFolder:
         document = {"content": content}
         if arrays:
             held = self.path / f"{stage}.npz"
-            with self._new(held).open("wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]  # names of ours, none is `allow_pickle`
-            os.replace(self._new(held), held)
+            packed = io.BytesIO()
+            np.savez(packed, **arrays)  # type: ignore[arg-type]  # names of ours, none is `allow_pickle`
+            write_whole(held, packed.getvalue())
             document["arrays"] = {name: _array_digest(values) for name, values in arrays.items()}
         try:
             text = _text(document)
         except ValueError as error:
             raise AIBacktraderError(f"run: what stage {stage} found cannot be kept: {error}") from error
-        target = self.path / f"{stage}.json"
-        self._new(target).write_text(json.dumps({**document, "sha256": _digest(text)}, indent=1, allow_nan=False))
-        os.replace(self._new(target), target)
+        text = json.dumps({**document, "sha256": _digest(text)}, indent=1, allow_nan=False)
+        write_whole(self.path / f"{stage}.json", text.encode("ascii"))
 
     def read(self, stage: str) -> dict[str, Any] | None:
         """What a stage found; None where it is missing or damaged."""
@@ -102,10 +103,6 @@ class RunFolder:
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
         return found if {name: _array_digest(values) for name, values in found.items()} == told else None
-
-    @staticmethod
-    def _new(path: Path) -> Path:
-        return path.with_name(f"{path.name}.new")
 
 
 def _text(document: dict[str, Any]) -> str:

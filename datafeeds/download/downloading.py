@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Unpack
@@ -10,7 +11,8 @@ import pandas as pd
 
 from ai_backtrader.datafeeds.download.result import DownloadProgress, DownloadResult
 from ai_backtrader.datafeeds.download.settings import DownloadOptions, DownloadSettings
-from ai_backtrader.datafeeds.download.writing import packed_csv, write_whole
+from ai_backtrader.datafeeds.download.writing import packed_csv
+from ai_backtrader.files import write_whole
 from ai_backtrader.market import MarketData
 from ai_backtrader.market.loading import symbol_of
 
@@ -72,9 +74,12 @@ def download_bars(
     data = MarketData.from_frame(published, symbol=symbol_of(path), repair=settings.repair)
     # The bars as published, unless they were to be mended: the market data's own have the empty mark prices filled.
     bars = data.to_frame() if settings.repair else published
+    packed = packed_csv(bars)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, packed)
     return DownloadResult(
         path=path,
-        sha256=write_whole(path, packed_csv(bars)),
+        sha256=hashlib.sha256(packed).hexdigest(),
         report=data.report,
         columns=tuple(str(name) for name in bars.columns),
         gaps=gathered.gaps,

@@ -457,7 +457,7 @@ def test_a_full_disk_is_said_as_it_is_and_leaves_no_file(
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ai_backtrader.datafeeds.download.writing.os.fsync", full)
+    monkeypatch.setattr("ai_backtrader.files.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         get(start=START)
     assert written(tmp_path) == []
