@@ -121,6 +121,8 @@ def test_a_run_of_one_bar_is_shown(report_of: Callable[..., dict[str, Any]]) -> 
         ((0.1, 1.0), (0.2, 0.4), "Beats buy and hold by Sharpe ratio, not by return: "),
         ((0.3, 0.1), (0.2, 0.4), "Beats buy and hold by return, not by Sharpe ratio: "),
         ((0.2, 0.4), (0.2, 0.4), "Does not beat buy and hold: "),
+        ((-0.03, -0.9), (-0.06, -0.1), "Loses money. Beats buy and hold by return, not by Sharpe ratio: "),
+        ((-0.1, 0.3), (0.2, 0.4), "Does not beat buy and hold: return -10.00 %"),
         ((0.3, math.nan), (0.2, 0.4), "Beats buy and hold: return +30.00 % against +20.00 %."),
     ],
 )
