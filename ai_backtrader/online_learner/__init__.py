@@ -1,6 +1,6 @@
 """The online learner: health, drift and outcome patterns, from trade to trade."""
 
-from ai_backtrader.online_learner.detectors import Adwin, Channel, Detector, PageHinkley, WindowedZ
+from ai_backtrader.online_learner.detectors import Adwin, Channel, Detector, GarchCusum, PageHinkley, WindowedZ
 from ai_backtrader.online_learner.drift import DriftEvent, DriftMonitor, drift_series
 from ai_backtrader.online_learner.health import (
     HealthMonitor,
@@ -29,6 +29,7 @@ __all__ = [
     "DriftEvent",
     "DriftMonitor",
     "DriftSettings",
+    "GarchCusum",
     "HealthMonitor",
     "HealthSettings",
     "HealthState",

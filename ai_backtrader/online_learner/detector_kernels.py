@@ -11,11 +11,22 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["ADWIN", "PAGE_HINKLEY", "WINDOWED_Z", "adwin_size", "channel_scan", "channel_size", "channel_step"]
+from ai_backtrader.online_learner.garch_kernels import garch_cusum_restart, garch_cusum_step
+
+__all__ = [
+    "ADWIN",
+    "GARCH_CUSUM",
+    "PAGE_HINKLEY",
+    "WINDOWED_Z",
+    "adwin_size",
+    "channel_scan",
+    "channel_size",
+    "channel_step",
+]
 
 Array = NDArray[np.float64]
 
-WINDOWED_Z, ADWIN, PAGE_HINKLEY = 0, 1, 2
+WINDOWED_Z, ADWIN, PAGE_HINKLEY, GARCH_CUSUM = 0, 1, 2, 3
 
 _ADWIN_HEADER = 5  # width, total, variance, rows in use, ticks
 _ADWIN_ROWS = 40  # a row holds buckets of 2**row values: more than any run will see
@@ -166,11 +177,34 @@ def _detect(
             alarm = _windowed_z_step(params[i], part, inflation, x)
         elif kinds[i] == ADWIN:
             alarm = _adwin_step(params[i], part, inflation, x)
-        else:
+        elif kinds[i] == PAGE_HINKLEY:
             alarm = _page_hinkley_step(params[i], part, inflation, x)
+        else:
+            alarm = False  # learns its own scale: see _detect_unscaled
         if alarm:
             alarms |= 1 << i
     return alarms
+
+
+@njit(cache=True)
+def _detect_unscaled(
+    kinds: NDArray[np.int64], params: Array, offsets: NDArray[np.int64], state: Array, x: float
+) -> int:
+    alarms = 0
+    for i in range(kinds.shape[0]):
+        if kinds[i] == GARCH_CUSUM and garch_cusum_step(params[i], state[offsets[i] : offsets[i + 1]], x):
+            alarms |= 1 << i
+    return alarms
+
+
+@njit(cache=True)
+def _restart(kinds: NDArray[np.int64], offsets: NDArray[np.int64], state: Array, unscaled: bool) -> None:
+    for i in range(kinds.shape[0]):
+        part = state[offsets[i] : offsets[i + 1]]
+        if kinds[i] != GARCH_CUSUM:
+            part[:] = 0.0
+        elif unscaled:
+            garch_cusum_restart(part)
 
 
 @njit(cache=True)
@@ -232,11 +266,11 @@ def channel_step(
     if not math.isfinite(x):
         return 0
     first = _CHANNEL_HEADER + warm_up
-    alarms = 0
+    alarms = _detect_unscaled(kinds, params, offsets, state, x)
     if warm_up == 0:
-        alarms = _detect(kinds, params, offsets, state, 1.0, x)
+        alarms |= _detect(kinds, params, offsets, state, 1.0, x)
     elif state[0] == 1.0:
-        alarms = _detect(kinds, params, offsets, state, state[4], _standardised(state, clip, x))
+        alarms |= _detect(kinds, params, offsets, state, state[4], _standardised(state, clip, x))
     count = int(state[1])
     if alarms == 0 and count < warm_up:
         values = state[_CHANNEL_HEADER:first]
@@ -245,14 +279,14 @@ def channel_step(
         if count + 1 == warm_up:
             if _learn(state, values, clip, lags):
                 state[0] = 1.0
-                state[first:] = 0.0
+                _restart(kinds, offsets, state, False)
                 for i in range(warm_up):
                     alarms |= _detect(kinds, params, offsets, state, state[4], _standardised(state, clip, values[i]))
             else:
                 state[1] = 0.0  # constant: nothing to measure with; wait for values that move
     if alarms:
         state[1] = 0.0
-        state[first:] = 0.0
+        _restart(kinds, offsets, state, True)
     return alarms
 
 

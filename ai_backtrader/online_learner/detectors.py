@@ -13,10 +13,11 @@ from ai_backtrader.checks import Faults
 from ai_backtrader.errors import SettingsError
 from ai_backtrader.online_learner import detector_kernels as kernels
 from ai_backtrader.online_learner.encoding import pack, unpack
+from ai_backtrader.online_learner.garch_kernels import garch_cusum_size
 
-__all__ = ["Adwin", "Channel", "Detector", "PageHinkley", "WindowedZ"]
+__all__ = ["Adwin", "Channel", "Detector", "GarchCusum", "PageHinkley", "WindowedZ"]
 
-_N_PARAMS = 5
+_N_PARAMS = 7
 
 
 class Detector(Protocol):
@@ -164,6 +165,70 @@ class PageHinkley:
     def size(self) -> int:
         """Length of its state."""
         return 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class GarchCusum:
+    """CUSUM of likelihood ratios for a volatility that doubles, trebles or halves.
+
+    For returns, or their absolute values: zero is their centre. The values so far give a GARCH(1,1) with Student t
+    shocks (Bollerslev 1987; the update is Harvey and Chakravarty's, 2008), where clustering is in evidence, and
+    independent Student t values otherwise; normal ones are the limit. Each chart adds up the log likelihood ratio of
+    "times so much since then" to "as before", from where it was last at zero (Page 1954; Lai 1998 for dependent
+    values): a cluster of volatility that the model foresees is no change, nor is a tail. The scale is its own: it is
+    fed values as they are, in a channel with or without a warm-up. Zeros are passed over, as bars without a trade.
+
+    Attributes
+    ----------
+    learn
+        Values before the model is learnt and watching begins; those are then tested too.
+    memory
+        The model is learnt again when there are so many, with what the charts have gathered kept.
+    relearn
+        After an alarm: values to learn the level from, with clustering and tails as known; no alarm meanwhile.
+    threshold, clustered_threshold
+        Alarm above this log likelihood ratio, where values are independent and where they cluster.
+    caution, clustered_caution
+        Added to the threshold times ``learn`` over the number of values that the model was learnt from: a model learnt
+        from few is often wrong, and more so where there is more to learn.
+    """
+
+    learn: int = 500
+    memory: int = 1000
+    relearn: int = 200
+    threshold: float = 8.1
+    caution: float = 0.4
+    clustered_threshold: float = 8.5
+    clustered_caution: float = 3.0
+    name = "garch_cusum"
+    kind = kernels.GARCH_CUSUM
+
+    def __post_init__(self) -> None:
+        faults = Faults("GarchCusum")
+        faults.whole("learn", self.learn, low=100)
+        faults.whole("memory", self.memory, low=100, high=100_000)
+        faults.whole("relearn", self.relearn, low=30)
+        for name in ("threshold", "clustered_threshold"):
+            faults.number(name, getattr(self, name), above=0.0)
+        for name in ("caution", "clustered_caution"):
+            faults.number(name, getattr(self, name), low=0.0)
+        if not faults.found and not self.relearn <= self.learn <= self.memory:
+            faults.add(
+                f"relearn, learn and memory must be in rising order, got {self.relearn}, {self.learn}, {self.memory}"
+            )
+        faults.raise_if_any()
+
+    @property
+    def params(self) -> tuple[float, ...]:
+        """What the kernel takes."""
+        whole = (self.learn, self.memory, self.relearn)
+        independent, clustered = (self.threshold, self.caution), (self.clustered_threshold, self.clustered_caution)
+        return (*(float(number) for number in whole), *independent, *clustered)
+
+    @property
+    def size(self) -> int:
+        """Length of its state."""
+        return garch_cusum_size(self.memory)
 
 
 class Channel:

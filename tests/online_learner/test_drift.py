@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from ai_backtrader.errors import SettingsError
 from ai_backtrader.online_learner import (
+    Adwin,
     Channel,
     DriftMonitor,
     DriftSettings,
+    GarchCusum,
     OnlineLearner,
     OnlineLearnerSettings,
     WindowedZ,
@@ -44,8 +46,11 @@ def closes(returns: Array) -> Array:
     return 100.0 * np.exp(np.concatenate([[0.0], np.cumsum(0.01 * returns)]))
 
 
-def alarm_bars(returns: Array) -> list[int]:
-    return sorted({event.bar - 1 for event in DriftMonitor("X").scan(closes(returns))})
+LIKELIHOOD = DriftSettings(volatility_detectors=(GarchCusum(), Adwin()))
+
+
+def alarm_bars(returns: Array, settings: DriftSettings | None = None) -> list[int]:
+    return sorted({event.bar - 1 for event in DriftMonitor("X", settings).scan(closes(returns))})
 
 
 @pytest.mark.parametrize(("kind", "most"), [("normal", 0.05), ("t3", 0.10), ("GARCH", 0.15)])
@@ -64,6 +69,23 @@ def test_no_change_of_forty_is_missed_and_half_are_found_in_time(mean: float, sc
         returns[CHANGE:] = scale * returns[CHANGE:] + mean
         found += [bar - CHANGE for bar in alarm_bars(returns) if bar >= CHANGE][:1]
     assert len(found) == 40
+    assert np.median(found) <= delay
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale", "delay"),
+    # Under clustering even who knows the true process needs 45 bars for a doubling at this rate of false alarms.
+    [("t3", 2.0, 33.0), ("t3", 3.0, 15.0), ("GARCH", 2.0, 110.0), ("GARCH", 3.0, 40.0)],
+)
+def test_a_jump_of_volatility_is_found_under_heavy_tails_and_in_clusters(kind: str, scale: float, delay: float) -> None:
+    found, missed = [], 0
+    for seed in range(40):
+        returns = NOISE[kind](np.random.default_rng([seed, 81]), CHANGE + 1500)
+        returns[CHANGE:] *= scale
+        after = [bar - CHANGE for bar in alarm_bars(returns, LIKELIHOOD) if bar >= CHANGE]
+        found += after[:1]
+        missed += not after
+    assert missed <= 2
     assert np.median(found) <= delay
 
 
@@ -175,6 +197,8 @@ def test_real_bars_ask_a_few_times_a_year(shared_csv: Callable[[str], object]) -
         ({"series": ("momentum", "momentum")}, "different names"),
         ({"detectors": ()}, "one or more detectors"),
         ({"detectors": ("adwin",)}, "WindowedZ, Adwin or PageHinkley"),
+        ({"detectors": (GarchCusum(),)}, "GarchCusum is for volatility_detectors"),
+        ({"volatility_detectors": ("garch",)}, "GarchCusum, WindowedZ, Adwin or PageHinkley"),
         ({"warm_up": 3, "clip": -1.0}, "2 faults"),
     ],
 )
