@@ -42,6 +42,7 @@ __all__ = [
     "ema",
     "first_valid",
     "highest",
+    "line_period_rule",
     "lowest",
     "macd",
     "min_period",
@@ -145,6 +146,11 @@ def min_period(name: str, *periods: int) -> MinPeriod:
     faults.raise_if_any()
     line = rule(*periods)
     return MinPeriod(line, line + periods[2] - 1 if name == "macd_line" else line)
+
+
+def line_period_rule(name: str) -> Callable[..., int]:
+    """How ``min_period(name, ...).line`` follows from the periods: a function that checks nothing."""
+    return _LINE_PERIODS[name][1]
 
 
 def first_valid(values: ArrayLike) -> int:

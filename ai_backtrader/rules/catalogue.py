@@ -7,11 +7,13 @@ compared with series in price units alone; every other series has a natural rang
 from __future__ import annotations
 
 import enum
+import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from ai_backtrader.market.indicators import min_period
+from ai_backtrader.market.indicators import line_period_rule
 
 __all__ = ["ATR_UNIT_PERIOD", "CATALOGUE", "Constants", "Parameter", "SeriesKind", "Unit"]
 
@@ -48,8 +50,13 @@ class Parameter:
 
     def nearest(self, value: float) -> Number:
         """The valid value nearest to ``value``."""
-        held = min(max(value, self.low), self.high)
+        held = self.low if value < self.low else self.high if value > self.high else value
         return round(held, self.decimals) if self.decimals else round(held)
+
+    @functools.cached_property
+    def logarithms(self) -> tuple[float, float]:
+        """Of both ends of the range."""
+        return math.log(self.low), math.log(self.high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +81,8 @@ class Constants:
 
     def nearest(self, value: float) -> float:
         """The constant with ``decimals`` digits nearest to ``value``, inside the range."""
-        return round(min(max(float(value), self.low), self.high), self.decimals) + 0.0  # -0.0 becomes 0.0
+        held = self.low if value < self.low else self.high if value > self.high else float(value)
+        return round(held, self.decimals) + 0.0  # -0.0 becomes 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +121,11 @@ class SeriesKind:
     strategy_period: Callable[..., int]
     ordered: bool = False
 
+    @functools.cached_property
+    def ranges(self) -> tuple[tuple[type, Number, Number], ...]:
+        """Type, lowest and highest value of each parameter: what every new series is checked against."""
+        return tuple((float if item.decimals else int, item.low, item.high) for item in self.parameters)
+
 
 def _period(low: int, high: int, name: str = "period") -> Parameter:
     return Parameter(name=name, low=low, high=high)
@@ -143,21 +156,18 @@ def _kind(
     )  # fmt: skip
 
 
-def _line(name: str) -> Callable[..., int]:
-    return lambda *periods: min_period(name, *periods).line
+_line = line_period_rule
+_ATR_UNIT_LINE = _line("atr")(ATR_UNIT_PERIOD)
+# Backtrader's MACD holds its signal, so a strategy waits for that whichever line it reads.
+_macd_strategy = _line("macd_signal")
 
 
 def _bands_line(period: int, width: float) -> int:
-    return min_period("bollinger", period).line
-
-
-def _macd_strategy(fast: int, slow: int, signal: int) -> int:
-    # Backtrader's MACD holds its signal, so a strategy waits for that whichever line it reads.
-    return min_period("macd_line", fast, slow, signal).indicator
+    return _line("bollinger")(period)
 
 
 def _in_atr(rule: Callable[..., int]) -> Callable[..., int]:
-    return lambda *periods: max(rule(*periods), min_period("atr", ATR_UNIT_PERIOD).line)
+    return lambda *periods: max(rule(*periods), _ATR_UNIT_LINE)
 
 
 _KINDS = (

@@ -82,10 +82,10 @@ class StrategyChromosome(RemembersHash):
         if not self._is_plain():
             self._check()
         # One form for one meaning: a count that says what the section does anyway is left out.
-        for name in SECTIONS:
-            section: Section = getattr(self, name)
-            if section.need is not None and section.need == (1 if name == "exit" else len(section.genes)):
-                object.__setattr__(self, name, Section(section.genes))
+        if self.entry_long.need or self.entry_short.need or self.exit.need or self.filters.need:
+            for name, section in self.sections.items():
+                if section.need is not None and section.need == (1 if name == "exit" else len(section.genes)):
+                    object.__setattr__(self, name, Section(section.genes))
 
     def __hash__(self) -> int:
         try:
@@ -99,13 +99,20 @@ class StrategyChromosome(RemembersHash):
 
     def _is_plain(self) -> bool:
         # The usual case, without the cost of collecting faults: searches make many chromosomes.
-        if type(self.exit) is not Section or type(self.risk) is not RiskParameters:
+        entry_long, entry_short, filters = self.entry_long, self.entry_short, self.filters
+        if not (
+            type(entry_long) is type(entry_short) is type(filters) is type(self.exit) is Section
+            and type(self.risk) is RiskParameters
+        ):
             return False
-        for section in (self.entry_long, self.entry_short, self.filters):
-            # Sections keep their hold genes behind the others.
-            if type(section) is not Section or (section.genes and type(section.genes[-1]) is HoldGene):
-                return False
-        return bool(self.entry_long.genes or self.entry_short.genes)
+        longs, shorts, conditions = entry_long.genes, entry_short.genes, filters.genes
+        # Sections keep their hold genes behind the others.
+        return not (
+            (longs and type(longs[-1]) is HoldGene)
+            or (shorts and type(shorts[-1]) is HoldGene)
+            or (conditions and type(conditions[-1]) is HoldGene)
+            or not (longs or shorts)
+        )
 
     def _check(self) -> None:
         faults = Faults("StrategyChromosome")

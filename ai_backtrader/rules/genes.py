@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,12 +77,12 @@ class Series(RemembersHash):
     @property
     def line_period(self) -> int:
         """Bars until the first value: it lies at index ``line_period - 1``."""
-        return _line_period(self.name, self.params)
+        return CATALOGUE[self.name].line_period(*self.params)
 
     @property
     def strategy_period(self) -> int:
         """Bars until Backtrader first calls a strategy that holds this series."""
-        return _strategy_period(self.name, self.params)
+        return CATALOGUE[self.name].strategy_period(*self.params)
 
     def describe(self) -> str:
         """Human text: ``EMA(12)``."""
@@ -91,23 +90,13 @@ class Series(RemembersHash):
         return f"{self.kind.label}({values})" if values else self.kind.label
 
 
-# Asked for by every gene that reads a series, in every generation.
-@functools.lru_cache(maxsize=100_000)
-def _line_period(name: str, params: tuple[Number, ...]) -> int:
-    return CATALOGUE[name].line_period(*params)
-
-
-@functools.lru_cache(maxsize=100_000)
-def _strategy_period(name: str, params: tuple[Number, ...]) -> int:
-    return CATALOGUE[name].strategy_period(*params)
-
-
 def _plain(kind: SeriesKind, params: tuple[object, ...]) -> bool:
     # The usual case, without the cost of collecting faults: every value has its exact type and lies in its range.
-    if len(params) != len(kind.parameters):
+    ranges = kind.ranges
+    if len(params) != len(ranges):
         return False
-    for parameter, value in zip(kind.parameters, params, strict=True):
-        if type(value) is not (float if parameter.decimals else int) or not parameter.low <= value <= parameter.high:
+    for (plain, low, high), value in zip(ranges, params, strict=True):
+        if type(value) is not plain or not low <= value <= high:  # type: ignore[operator]  # a number by its type
             return False
     return not kind.ordered or params[0] < params[1]  # type: ignore[operator]  # numbers, as the loop found
 
@@ -149,6 +138,13 @@ def nearest_series(name: str, params: Sequence[float]) -> Series:
         values[0] = kind.parameters[0].nearest(fast)
         values[1] = kind.parameters[1].nearest(max(slow, values[0] + 1))
     return Series(name, tuple(values))
+
+
+_BETWEEN = Operator.BETWEEN
+
+
+def _is_minus_zero(value: float) -> bool:
+    return value == 0.0 and math.copysign(1.0, value) < 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,15 +218,18 @@ class Gene(RemembersHash):
 
     def _is_plain(self) -> bool:
         # The usual case, without the cost of collecting faults: searches make many genes.
-        left, right = self.left, self.right
-        if type(self.operator) is not Operator or type(left) is not Series or self.operator is Operator.BETWEEN:
+        left, right, upper = self.left, self.right, self.upper
+        if type(self.operator) is not Operator or type(left) is not Series:
             return False
+        between = self.operator is _BETWEEN
         if type(right) is Series:
-            return self.upper is None and right.kind.unit is left.kind.unit and right != left
+            return upper is None and not between and CATALOGUE[right.name].unit is left.kind.unit and right != left
         held = left.kind.constants
-        if held is None or self.upper is not None or type(right) is not float or right == 0.0:
-            return False  # zero goes the long way, which turns -0.0 into 0.0
-        return held.low <= right <= held.high
+        if held is None or type(right) is not float or not held.low <= right <= held.high or _is_minus_zero(right):
+            return False
+        if between:
+            return type(upper) is float and right < upper <= held.high and not _is_minus_zero(upper)
+        return upper is None
 
     def _check_interval(self, faults: Faults) -> None:
         constants = self.left.kind.constants
@@ -252,11 +251,11 @@ class Gene(RemembersHash):
     @property
     def sort_key(self) -> tuple[object, ...]:
         """Place of the gene in its section: sections are kept in this order."""
-        right = self.right
-        if isinstance(right, Series):
-            return (self.left.name, self.left.params, self.operator, right.name, right.params, 0.0)
+        left, right = self.left, self.right
+        if type(right) is Series:
+            return (left.name, left.params, self.operator, right.name, right.params, 0.0)
         upper = math.inf if self.upper is None else self.upper
-        return (self.left.name, self.left.params, self.operator, "", (right,), upper)
+        return (left.name, left.params, self.operator, "", (right,), upper)
 
     @property
     def series(self) -> tuple[Series, ...]:

@@ -1,4 +1,4 @@
-"""Values that remember their hash: searches look the same rules up many times."""
+"""Values that remember what is computed from them: searches look the same rules up many times."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ __all__ = ["RemembersHash"]
 class RemembersHash:
     """Base of frozen dataclasses: their ``__hash__`` returns ``_hash``, or remembers it where it is not there yet.
 
-    The slot is no field: it is neither compared nor pickled. Texts hash differently in every process.
+    The slots are no fields: they are neither compared nor pickled. Texts hash differently in every process. ``_plan``
+    is the simulation's: what its plans need of a gene or a section.
     """
 
-    __slots__ = ("_hash",)
+    __slots__ = ("_hash", "_plan")
 
     _hash: int
+    _plan: object
 
     def _remember(self, content: tuple[object, ...]) -> int:
         found = hash(content)

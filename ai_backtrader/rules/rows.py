@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,18 @@ class Rows:
             self._where.move_to_end(key)
         return row
 
+    def find_all(self, keys: Iterable[Hashable]) -> list[int | None]:
+        """:meth:`find` for many keys."""
+        where, asked, now = self._where, self._asked, self._round
+        rows = []
+        for key in keys:
+            row = where.get(key)
+            if row is not None and asked[row] != now:
+                asked[row] = now
+                where.move_to_end(key)
+            rows.append(row)
+        return rows
+
     def add(self, *keys: Hashable) -> list[int]:
         """Rows for some keys, new ones for those that have none; what a new row holds is arbitrary.
 
@@ -69,16 +81,23 @@ class Rows:
         for key in keys:
             row = self.find(key)
             if row is None:
-                row = self._free.pop() if self._free else self._take_back()
-                if row is None:
-                    for other in new:
-                        self._free.append(self._where.pop(other))
-                    raise NoRowLeftError
-                self._asked[row] = self._round
-                self._where[key] = row
+                try:
+                    row = self.add_new(key)
+                except NoRowLeftError:
+                    self._free += [self._where.pop(other) for other in new]
+                    raise
                 new.append(key)
             rows.append(row)
         return rows
+
+    def add_new(self, key: Hashable) -> int:
+        """:meth:`add` for one key that has no row yet."""
+        row = self._free.pop() if self._free else self._take_back()
+        if row is None:
+            raise NoRowLeftError
+        self._asked[row] = self._round
+        self._where[key] = row
+        return row
 
     def _take_back(self) -> int | None:
         oldest = next(iter(self._where))

@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from ai_backtrader.checks import Faults
-from ai_backtrader.rules.catalogue import CATALOGUE, Parameter, SeriesKind, Unit
+from ai_backtrader.rules.catalogue import CATALOGUE, SeriesKind, Unit
+from ai_backtrader.rules.drawing import below
 from ai_backtrader.rules.genes import Gene, HoldGene, Operator, Series, nearest_series
 from ai_backtrader.rules.sections import RISK_LIMITS, RiskParameters, Section, section_of
 
@@ -26,14 +27,7 @@ _SHARE_OF_COUNTS = 0.25  # of the sections with three genes or more, so many are
 
 
 def _pick(rng: np.random.Generator, choices: tuple[str, ...]) -> str:
-    return choices[int(rng.integers(len(choices)))]
-
-
-def _random_value(rng: np.random.Generator, parameter: Parameter) -> float:
-    # Whole numbers are periods: as many short ones as long ones, by ratio.
-    if parameter.decimals:
-        return _uniform(rng, parameter.low, parameter.high)
-    return math.exp(_uniform(rng, math.log(parameter.low), math.log(parameter.high)))
+    return choices[below(rng, len(choices))]
 
 
 def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
@@ -43,7 +37,16 @@ def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
 
 def random_series(rng: np.random.Generator, name: str) -> Series:
     """A series of this kind with random parameters."""
-    return nearest_series(name, [_random_value(rng, parameter) for parameter in CATALOGUE[name].parameters])
+    kind = CATALOGUE[name]
+    values: list[float] = []
+    for parameter in kind.parameters:
+        if parameter.decimals:
+            values.append(parameter.low + (parameter.high - parameter.low) * rng.random())
+        else:
+            # Whole numbers are periods: as many short ones as long ones, by ratio.
+            low, high = parameter.logarithms
+            values.append(math.exp(low + (high - low) * rng.random()))
+    return nearest_series(name, values) if values else Series(name)
 
 
 def _other_series(rng: np.random.Generator, left: Series) -> Series | None:
@@ -73,14 +76,14 @@ def random_gene(rng: np.random.Generator) -> Gene:
     if kind.constants is None or rng.random() < _SHARE_OF_SERIES:
         right = _other_series(rng, left)
         if right is not None:
-            return Gene(left, _COMPARISONS[int(rng.integers(4))], right)
+            return Gene(left, _COMPARISONS[below(rng, 4)], right)
     if kind.constants is not None and rng.random() < _SHARE_OF_BETWEEN:
         low, high = sorted((_constant(rng, kind), _constant(rng, kind)))
         if low < high:
             return Gene(left, Operator.BETWEEN, low, high)
     if kind.constants is None:
         return random_gene(rng)
-    return Gene(left, _COMPARISONS[int(rng.integers(4))], _constant(rng, kind))
+    return Gene(left, _COMPARISONS[below(rng, 4)], _constant(rng, kind))
 
 
 def random_hold(rng: np.random.Generator) -> HoldGene:
@@ -90,12 +93,12 @@ def random_hold(rng: np.random.Generator) -> HoldGene:
 
 def random_section(rng: np.random.Generator, fewest: int, most: int, *, hold: bool = False) -> Section:
     """Between ``fewest`` and ``most`` random genes; with ``hold``, one may be a ``hold > n``."""
-    count = int(rng.integers(fewest, most + 1))
+    count = fewest + below(rng, most + 1 - fewest)
     genes: dict[Gene | HoldGene, None] = {}
     while len(genes) < count:
         first_may_hold = hold and not genes and rng.random() < 0.5
         genes[random_hold(rng) if first_may_hold else random_gene(rng)] = None
-    need = int(rng.integers(2, count)) if count >= 3 and rng.random() < _SHARE_OF_COUNTS else None
+    need = 2 + below(rng, count - 2) if count >= 3 and rng.random() < _SHARE_OF_COUNTS else None
     return section_of(genes, need)
 
 
@@ -113,7 +116,7 @@ def random_risk(rng: np.random.Generator, *, max_leverage: float = 1.0) -> RiskP
         stop_atr=0.0 if trails else stop,
         trailing_atr=stop if trails else 0.0,
         take_profit_atr=round(_uniform(rng, 0.5, 8.0), 1) if rng.random() < 0.5 else 0.0,
-        atr_period=int(rng.integers(5, 31)),
+        atr_period=5 + below(rng, 26),
         reverse=bool(rng.random() < 0.5),
     )
 

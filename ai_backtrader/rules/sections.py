@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
@@ -27,6 +28,9 @@ SECTIONS = ("entry_long", "entry_short", "exit", "filters")
 
 MAX_GENES = 16
 """Most genes in one section."""
+
+
+_PLACE = operator.attrgetter("sort_key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ class Section(RemembersHash):
         if not self._is_plain():
             self._check()
         if len(self.genes) > 1:
-            object.__setattr__(self, "genes", tuple(sorted(self.genes, key=_place)))
+            object.__setattr__(self, "genes", tuple(sorted(self.genes, key=_PLACE)))
 
     def __hash__(self) -> int:
         try:
@@ -110,17 +114,21 @@ class Section(RemembersHash):
         return f"at least {self.need} of ({', '.join(texts)})"
 
 
-def _place(gene: Gene | HoldGene) -> tuple[object, ...]:
-    return gene.sort_key
-
-
 def section_of(genes: Iterable[Gene | HoldGene], need: int | None = None) -> Section:
     """Section of any genes: repeated ones and those beyond :data:`MAX_GENES` are dropped, ``need`` is held in range.
 
     For operators that join the genes of two parents.
     """
     kept = tuple(dict.fromkeys(genes))[:MAX_GENES]
-    return Section(kept, min(max(need, 1), len(kept)) if need is not None and kept else None)
+    held = min(max(need, 1), len(kept)) if need is not None and kept else None
+    for gene in kept:
+        if type(gene) is not Gene and type(gene) is not HoldGene:
+            return Section(kept, held)  # which says what is wrong
+    # Nothing is left to check: the section is made without.
+    made = object.__new__(Section)
+    object.__setattr__(made, "genes", tuple(sorted(kept, key=_PLACE)) if len(kept) > 1 else kept)
+    object.__setattr__(made, "need", held)
+    return made
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,9 +150,15 @@ RISK_LIMITS = {
 }
 """Range of every risk parameter that is a number."""
 
+_risk_values = operator.attrgetter(*RISK_LIMITS)
+_RISK_RANGES = tuple(
+    (int if name == "atr_period" else float, limits.low, limits.high, limits.off)
+    for name, limits in RISK_LIMITS.items()
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RiskParameters:
+class RiskParameters(RemembersHash):
     """How much is traded and how the position is protected.
 
     Parameters
@@ -182,15 +196,18 @@ class RiskParameters:
         if not self._is_plain():
             self._check()
 
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            return self._remember((*_risk_values(self), self.reverse))
+
     def _is_plain(self) -> bool:
         # The usual case, without the cost of collecting faults.
-        for name, limits in RISK_LIMITS.items():
-            value = getattr(self, name)
-            if type(value) is not (int if name == "atr_period" else float):
+        for value, (plain, low, high, off) in zip(_risk_values(self), _RISK_RANGES, strict=True):
+            if type(value) is not plain:
                 return False
-            if not limits.low <= value <= limits.high and not (
-                limits.off and value == 0.0 and math.copysign(1.0, value) > 0.0
-            ):
+            if not low <= value <= high and not (off and value == 0.0 and math.copysign(1.0, value) > 0.0):
                 return False
         return type(self.reverse) is bool and not (self.stop_atr and self.trailing_atr)
 

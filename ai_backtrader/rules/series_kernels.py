@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,20 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ai_backtrader.market import indicator_kernels as k
+from ai_backtrader.rules import row_kernels
+from ai_backtrader.rules.row_kernels import (
+    directional_movement_into,
+    first_number,
+    relative_strength_into,
+    running_totals,
+    smooth_four,
+    standard_deviation_into,
+    wider_extreme,
+    window_means,
+)
 from ai_backtrader.rules.signal_kernels import compare_into
 
-__all__ = ["STEP_DTYPE", "TEST_DTYPE", "Formula", "compare_rows", "fill_rows"]
+__all__ = ["STEP_DTYPE", "STEP_RECORD", "TEST_DTYPE", "TEST_RECORD", "Formula", "compare_rows", "fill_rows"]
 
 Floats = NDArray[np.float64]
 
@@ -53,18 +65,23 @@ TEST_DTYPE = np.dtype(
 """One condition: rows of its series (``right`` -1 for the constant), operator, first bar, row of its words."""
 
 
+# As bytes: NumPy takes five times as long to make records of tuples.
+STEP_RECORD = struct.Struct("@8qd")
+TEST_RECORD = struct.Struct("@4q2dq")
+
+
 class Formula(enum.IntEnum):
     """What a step computes, by number."""
 
-    SMA = 0
-    EMA = 1
-    SMMA = 2
+    EMA = 0  # the two exponential averages come first: four of them run side by side
+    SMMA = 1
+    SMA = 2  # of a with running totals b and c
     RSI = 3
     TRUE_RANGE = 4  # of high a, low b, close c
-    DEVIATION = 5  # of a with squares b; the mean goes to the second row written
-    HIGHEST = 6
+    DEVIATION = 5  # of means a, means of squares b
+    HIGHEST = 6  # of a, the same of a shorter period, and a as many bars ago as the period
     LOWEST = 7
-    MOVEMENT = 8  # of high a, low b, close c; +DI, -DI and ADX are three rows
+    MOVEMENT = 8  # of high a, low b, true range c; +DI, -DI and ADX are three rows
     DIFFERENCE = 9
     BAND = 10  # mean a, deviation b, number of them
     POSITION = 11  # of close c between the bands
@@ -76,24 +93,18 @@ class Formula(enum.IntEnum):
     DISTANCE = 17  # (a - b) / c, 0 where c is zero
     STOCHASTIC = 18  # of close c between lowest a and highest b
     SQUARES = 19
+    TOTALS = 20  # running totals of a, two rows
+    MEAN = 21  # SMA of a without ready totals
 
 
-@njit(cache=True, error_model="numpy")
-def _first(x: Floats) -> int:
-    for i in range(x.size):
-        if not np.isnan(x[i]):
-            return i
-    return int(x.size)
-
-
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _ratio(top: float, bottom: float, zero: float) -> float:
     if bottom != 0.0:
         return top / bottom
     return top if np.isnan(top) else zero
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def _arithmetic(
     formula: int, out: Floats, a: Floats, b: Floats, c: Floats, period: int, number: float
 ) -> None:  # one bar at a time, from the same bar of other rows
@@ -133,9 +144,62 @@ def _arithmetic(
             out[t] = 100.0 * _ratio(c[t] - a[t], b[t] - a[t], 0.5)
 
 
+@njit(error_model="numpy")
+def _smooth(steps: Any, four: NDArray[np.int64], table: Floats) -> None:
+    """Four exponential averages; where there are fewer, the first one again."""
+    periods = np.empty(4, np.int64)
+    alphas = np.empty(4)
+    firsts = np.empty(4, np.int64)
+    for j in range(4):
+        step = steps[four[j]]
+        periods[j] = step.period
+        alphas[j] = 2.0 / (1.0 + step.period) if step.formula == Formula.EMA else 1.0 / step.period
+        firsts[j] = first_number(table[step.a])
+    one, two, three, last = steps[four[0]], steps[four[1]], steps[four[2]], steps[four[3]]
+    smooth_four(
+        table[one.a], table[two.a], table[three.a], table[last.a], periods, alphas, firsts,
+        table[one.out], table[two.out], table[three.out], table[last.out],
+    )  # fmt: skip
+
+
+@njit(error_model="numpy")
+def _fill(step: Any, table: Floats, powers: Floats) -> None:
+    """Any other step."""
+    out, a, b, c = table[step.out], table[step.a], table[step.b], table[step.c]
+    period = step.period
+    if step.formula == Formula.SMA:
+        window_means(a, b, c, period, first_number(a), out)
+    elif step.formula == Formula.MEAN:
+        first = first_number(a)
+        totals = np.empty((2, a.size))
+        running_totals(a, first, totals[0], totals[1])
+        window_means(a, totals[0], totals[1], period, first, out)
+    elif step.formula == Formula.TOTALS:
+        running_totals(a, first_number(a), out, table[step.out2])
+    elif step.formula == Formula.RSI:
+        relative_strength_into(a, period, out)
+    elif step.formula == Formula.TRUE_RANGE:
+        out[:1] = np.nan
+        for t in range(1, out.size):
+            out[t] = k.true_range_at(a, b, c, t)
+    elif step.formula == Formula.DEVIATION:
+        standard_deviation_into(a, b, powers, out)
+    elif step.formula == Formula.HIGHEST:
+        wider_extreme(a, period, 1.0, out)
+    elif step.formula == Formula.LOWEST:
+        wider_extreme(a, period, -1.0, out)
+    elif step.formula == Formula.MOVEMENT:
+        directional_movement_into(a, b, c, period, out, table[step.out2], table[step.out3])
+    elif step.formula == Formula.SQUARES:
+        out[:] = k.squares(a, powers)
+    else:
+        _arithmetic(step.formula, out, a, b, c, period, step.number)
+
+
 def _version_of_sources() -> int:
     """A number of the sources of both rooms' kernels."""
-    paths = [Path(__file__), Path(__file__).with_name("signal_kernels.py"), Path(str(k.__file__))]
+    modules = (Path(str(row_kernels.__file__)), Path(str(k.__file__)))
+    paths = [Path(__file__), Path(__file__).with_name("signal_kernels.py"), *modules]
     return int.from_bytes(hashlib.sha256(b"".join(path.read_bytes() for path in paths)).digest()[:6], "big")
 
 
@@ -144,34 +208,34 @@ def _compiled(version: int) -> tuple[Any, Any]:
     # variables are part of the cache's key.
     @njit(cache=True, nogil=True, error_model="numpy")
     def fill_rows(steps: Any, table: Floats, powers: Floats) -> None:
-        """Compute the rows of ``table`` that the steps (``STEP_DTYPE``) write, in their order."""
+        """Compute the rows of ``table`` that the steps (``STEP_DTYPE``) write; none is written twice."""
         _ = version
+        # A step comes after all that write what it reads; among those that may come now, averages run in fours.
+        level_of_row = np.zeros(table.shape[0], np.int64)
+        levels = np.empty(len(steps), np.int64)
+        deepest = 0
         for s in range(len(steps)):
             step = steps[s]
-            out, a, b, c = table[step.out], table[step.a], table[step.b], table[step.c]
-            period = step.period
-            if step.formula == Formula.SMA:
-                out[:] = k.sma(a, period, _first(a))
-            elif step.formula == Formula.EMA:
-                out[:] = k.smooth(a, period, 2.0 / (1.0 + period), _first(a))
-            elif step.formula == Formula.SMMA:
-                out[:] = k.smooth(a, period, 1.0 / period, _first(a))
-            elif step.formula == Formula.RSI:
-                out[:] = k.rsi(a, period, _first(a))
-            elif step.formula == Formula.TRUE_RANGE:
-                out[:] = k.true_range(a, b, c)
-            elif step.formula == Formula.DEVIATION:
-                table[step.out2][:], out[:] = k.standard_deviation(a, b, period, _first(a), powers)
-            elif step.formula == Formula.HIGHEST:
-                out[:] = k.extreme(a, period, _first(a), 1.0)
-            elif step.formula == Formula.LOWEST:
-                out[:] = k.extreme(a, period, _first(a), -1.0)
-            elif step.formula == Formula.MOVEMENT:
-                out[:], table[step.out2][:], table[step.out3][:] = k.directional_movement(a, b, c, period)
-            elif step.formula == Formula.SQUARES:
-                out[:] = k.squares(a, powers)
-            else:
-                _arithmetic(step.formula, out, a, b, c, period, step.number)
+            level = 1 + max(level_of_row[step.a], level_of_row[step.b], level_of_row[step.c])
+            levels[s] = level
+            level_of_row[step.out] = level_of_row[step.out2] = level_of_row[step.out3] = level
+            deepest = max(deepest, level)
+        four = np.empty(4, np.int64)
+        for level in range(1, deepest + 1):
+            waiting = 0
+            for s in range(len(steps)):
+                if levels[s] == level and steps[s].formula <= Formula.SMMA:
+                    four[waiting] = s
+                    waiting += 1
+                    if waiting == 4:
+                        _smooth(steps, four, table)
+                        waiting = 0
+            if waiting > 0:
+                four[waiting:] = four[0]
+                _smooth(steps, four, table)
+            for s in range(len(steps)):
+                if levels[s] == level and steps[s].formula > Formula.SMMA:
+                    _fill(steps[s], table, powers)
 
     @njit(cache=True, nogil=True, error_model="numpy")
     def compare_rows(tests: Any, table: Floats, words: NDArray[np.uint64]) -> None:

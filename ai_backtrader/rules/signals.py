@@ -22,7 +22,15 @@ from ai_backtrader.rules.chromosome import StrategyChromosome
 from ai_backtrader.rules.genes import Gene, HoldGene, Operator, Series
 from ai_backtrader.rules.rows import NoRowLeftError, Rows
 from ai_backtrader.rules.sections import Section
-from ai_backtrader.rules.series_kernels import STEP_DTYPE, TEST_DTYPE, Formula, compare_rows, fill_rows
+from ai_backtrader.rules.series_kernels import (
+    STEP_DTYPE,
+    STEP_RECORD,
+    TEST_DTYPE,
+    TEST_RECORD,
+    Formula,
+    compare_rows,
+    fill_rows,
+)
 from ai_backtrader.rules.signal_kernels import OPERATOR_CODES
 
 __all__ = ["SeriesBank", "gene_period", "section_signal", "strategy_period", "unpack_words"]
@@ -32,19 +40,21 @@ Bools = NDArray[np.bool_]
 Words = NDArray[np.uint64]
 
 DEFAULT_MEMORY = 512 * 2**20
+_CROSSINGS = (Operator.CROSSES_ABOVE, Operator.CROSSES_BELOW)
 _FEWEST_ROWS = 32  # one condition needs up to 17
-_AVERAGES = {"sma": Formula.SMA, "ema": Formula.EMA, "smma": Formula.SMMA, "rsi": Formula.RSI}
+_AVERAGES = {"ema": Formula.EMA, "smma": Formula.SMMA, "rsi": Formula.RSI}
 
 
 def gene_period(gene: Gene | HoldGene) -> int:
     """Bars until Backtrader first calls a strategy that holds only this gene."""
     if isinstance(gene, HoldGene):
         return 1
-    wait = max(series.strategy_period for series in gene.series)
-    if gene.operator in (Operator.CROSSES_ABOVE, Operator.CROSSES_BELOW):
-        # CrossUp waits for the lines it is built on, and one bar more for the difference before.
-        wait = max(wait, max(series.line_period for series in gene.series) + 1)
-    return wait
+    left, right = gene.left, gene.right
+    wait, line = left.strategy_period, left.line_period
+    if isinstance(right, Series):
+        wait, line = max(wait, right.strategy_period), max(line, right.line_period)
+    # CrossUp waits for the lines it is built on, and one bar more for the difference before.
+    return max(wait, line + 1) if gene.operator in _CROSSINGS else wait
 
 
 def strategy_period(chromosome: StrategyChromosome) -> int:
@@ -85,8 +95,8 @@ class SeriesBank:
         words = (bars + 63) // 64
         self._lines = Rows(max(_FEWEST_ROWS, memory * 15 // 16 // (8 * bars)), bars, np.float64)
         self._conditions = Rows(max(_FEWEST_ROWS, memory // 16 // (8 * words)), words, np.uint64)
-        self._steps: list[tuple[float, ...]] = []
-        self._tests: list[tuple[float, ...]] = []
+        self._steps: list[bytes] = []
+        self._tests: list[bytes] = []
 
     @property
     def memory_used(self) -> int:
@@ -120,17 +130,17 @@ class SeriesBank:
             self._conditions = Rows(len(genes), (len(self.data) + 63) // 64, np.uint64)
         self._lines.begin()
         self._conditions.begin()
-        rows = []
-        for gene in genes:
-            row = self._conditions.find(gene)
+        rows: list[int] = []
+        for gene, known in zip(genes, self._conditions.find_all(genes), strict=True):
+            row = self._conditions.find(gene) if known is None else known  # it may be among the genes before
             if row is None:
                 try:
                     test = self._test(gene)
                 except NoRowLeftError:
                     self._work()
                     test = self._test(gene)
-                (row,) = self._conditions.add(gene)
-                self._tests.append((*test, row))
+                row = self._conditions.add_new(gene)
+                self._tests.append(TEST_RECORD.pack(*test, row))
             rows.append(row)
         self._work()
         return self._conditions.table, rows
@@ -157,10 +167,11 @@ class SeriesBank:
     def _work(self) -> None:
         """Compute what has been written down; its rows may be taken back afterwards."""
         if self._steps:
-            fill_rows(np.array(self._steps, STEP_DTYPE), self._lines.table, POWERS)
+            fill_rows(np.frombuffer(bytearray().join(self._steps), STEP_DTYPE), self._lines.table, POWERS)
             self._steps.clear()
         if self._tests:
-            compare_rows(np.array(self._tests, TEST_DTYPE), self._lines.table, self._conditions.table)
+            tests = np.frombuffer(bytearray().join(self._tests), TEST_DTYPE)
+            compare_rows(tests, self._lines.table, self._conditions.table)
             self._tests.clear()
         self._lines.begin()
 
@@ -200,43 +211,71 @@ class SeriesBank:
         number: float = 0.0,
     ) -> int:
         """Write a step down; gives the first row that it writes."""
-        out, out2, out3 = (*self._lines.add(*written), 0, 0)[:3]
-        a, b, c = (*read, 0, 0)[:3]
-        self._steps.append((formula, out, out2, out3, a, b, c, period, number))
+        # Rows that a formula has no use for are those that it has.
+        if len(written) == 1:
+            out = out2 = out3 = self._lines.add_new(written[0])
+        else:
+            rows = self._lines.add(*written)
+            out, out2, out3 = (*rows, rows[0], rows[0])[:3]
+        a, b, c = (*read, read[0], read[0])[:3]
+        self._steps.append(STEP_RECORD.pack(formula, out, out2, out3, a, b, c, period, number))
         return out
 
-    def _average(self, formula: Formula, period: int, name: str = "close") -> int:
-        key = (formula, name, period)
+    def _average(self, formula: Formula, period: int) -> int:
+        key = (formula, period)
         row = self._lines.find(key)
-        return self._step(formula, [key], [self._price(name)], period=period) if row is None else row
+        return self._step(formula, [key], [self._price("close")], period=period) if row is None else row
+
+    def _mean(self, name: str, period: int) -> int:
+        """SMA of a price, the volume or the squares of the closes."""
+        key = (Formula.SMA, name, period)
+        row = self._lines.find(key)
+        if row is not None:
+            return row
+        source = self._squares() if name == "squares" else self._price(name)
+        totals = ("totals", name), ("rests", name)
+        high, low = map(self._lines.find, totals)
+        if high is None or low is None:
+            self._step(Formula.TOTALS, totals, [source])
+            high, low = self._lines.add(*totals)
+        return self._step(Formula.SMA, [key], [source, high, low], period=period)
+
+    def _squares(self) -> int:
+        row = self._lines.find("squares")
+        return self._step(Formula.SQUARES, ["squares"], [self._price("close")]) if row is None else row
 
     def _extreme(self, formula: Formula, name: str, period: int, *, before: bool = False) -> int:
+        if period == 1:
+            return self._price(name, before=before)
         key = (formula, name, period, before)
         row = self._lines.find(key)
-        return self._step(formula, [key], [self._price(name, before=before)], period=period) if row is None else row
+        if row is not None:
+            return row
+        half = 1 << ((period - 1).bit_length() - 1)  # the largest power of two below the period
+        shorter = self._extreme(formula, name, half, before=before)
+        return self._step(formula, [key], [shorter], period=period - half)
 
     def _atr(self, period: int) -> int:
         key = ("atr", period)
         row = self._lines.find(key)
         if row is not None:
             return row
-        ranges = self._lines.find("true range")
-        if ranges is None:
-            ranges = self._step(Formula.TRUE_RANGE, ["true range"], [*map(self._price, ("high", "low", "close"))])
-        return self._step(Formula.SMMA, [key], [ranges], period=period)
+        return self._step(Formula.SMMA, [key], [self._true_range()], period=period)
+
+    def _true_range(self) -> int:
+        row = self._lines.find("true range")
+        if row is not None:
+            return row
+        return self._step(Formula.TRUE_RANGE, ["true range"], [*map(self._price, ("high", "low", "close"))])
 
     def _bands(self, period: int) -> tuple[int, int]:
         """Middle and deviation."""
-        middle, deviation = (Formula.SMA, "close", period), ("deviation", period)
-        found = self._lines.find(middle), self._lines.find(deviation)
-        if found[0] is None or found[1] is None:
-            close = self._price("close")
-            squares = self._lines.find("squares")
-            if squares is None:
-                squares = self._step(Formula.SQUARES, ["squares"], [close])
-            self._step(Formula.DEVIATION, [deviation, middle], [close, squares], period=period)
-        one, other = self._lines.add(middle, deviation)
-        return one, other
+        middle = self._mean("close", period)
+        key = ("deviation", period)
+        row = self._lines.find(key)
+        if row is None:
+            row = self._step(Formula.DEVIATION, [key], [middle, self._mean("squares", period)])
+        return middle, row
 
     def _macd(self, fast: int, slow: int) -> int:
         key = ("macd", fast, slow)
@@ -257,13 +296,16 @@ class SeriesBank:
         if row is not None:
             return row
         keys = [(other, period) for other in ("plus_di", "minus_di", "adx")]
-        self._step(Formula.MOVEMENT, keys, [self._price(price) for price in ("high", "low", "close")], period=period)
+        reads = [self._price("high"), self._price("low"), self._true_range()]
+        self._step(Formula.MOVEMENT, keys, reads, period=period)
         return self._lines.add((name, period))[0]
 
     def _series(self, name: str, params: tuple[Any, ...]) -> int:
         if name in _AVERAGES:
             return self._average(_AVERAGES[name], *params)
         match name:
+            case "sma":
+                return self._mean("close", *params)
             case "close" | "open" | "high" | "low":
                 return self._price(name)
             case "highest":
@@ -300,15 +342,13 @@ class SeriesBank:
             case "atr_pct":
                 return self._step(Formula.PERCENT, [key], [self._atr(*params), self._price("close")])
             case "volume_ratio":
-                volume = self._price("volume")
-                return self._step(
-                    Formula.VOLUME_RATIO, [key], [volume, self._average(Formula.SMA, params[0], "volume")]
-                )
+                reads = [self._price("volume"), self._mean("volume", params[0])]
+                return self._step(Formula.VOLUME_RATIO, [key], reads)
             case "atr_ratio":
                 atr = self._atr(params[0])
                 average = self._lines.find(("atr average", *params))
                 if average is None:
-                    average = self._step(Formula.SMA, [("atr average", *params)], [atr], period=params[1])
+                    average = self._step(Formula.MEAN, [("atr average", *params)], [atr], period=params[1])
                 return self._step(Formula.RATIO, [key], [atr, average], number=1.0)
             case "macd_atr":
                 return self._step(Formula.RATIO, [key], [self._macd(*params[:2]), self._atr(ATR_UNIT_PERIOD)])

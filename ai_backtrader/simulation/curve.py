@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ai_backtrader.simulation.compiling import inlined
+from ai_backtrader.simulation.compiling import compiled, inlined
 
-__all__ = ["account_value", "observe", "rest", "ride"]
+__all__ = ["account_value", "add_by_label", "observe", "rest", "ride"]
 
 Floats = NDArray[np.float64]
 
@@ -126,3 +126,19 @@ def ride(run: Any, bars: Any, start: int, stop: int, shortcash: bool, equity: Fl
     if trailing:
         run.stop = below if long else above
     return bar
+
+
+@compiled
+def add_by_label(equity: Floats, start: float, labels: NDArray[np.int64], sums: NDArray[np.float64]) -> None:
+    """Sums of the returns and of their squares over the bars of each label, shape (labels, 2).
+
+    After a bar that closed at zero or below a return has no meaning, and is 0.
+    """
+    sums[:] = 0.0
+    before = start
+    for bar in range(len(equity)):
+        if before > 0.0:
+            change = equity[bar] / before - 1.0
+            sums[labels[bar], 0] += change
+            sums[labels[bar], 1] += change * change
+        before = equity[bar]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ai_backtrader.simulation.bits import combine, keep_from
 from ai_backtrader.simulation.compiling import compiled
+from ai_backtrader.simulation.curve import add_by_label
 from ai_backtrader.simulation.kernel import run_rule
 
 __all__ = ["run_population"]
@@ -43,6 +44,8 @@ def _compiled(version: int) -> Any:
         fills: Any,
         equity: Floats,
         cash: Floats,
+        labels: NDArray[np.int64],
+        sums: NDArray[np.float64],
     ) -> None:
         """Run the rules ``first <= i < last``; each writes its own record of ``runs`` and nothing else.
 
@@ -63,8 +66,15 @@ def _compiled(version: int) -> Any:
             ``BAR_DTYPE``, shape (bars,).
         settings
             Record of ``SETTINGS_DTYPE``.
+        labels, sums
+            Label of each bar, shape (bars,), or empty for none; takes the sums of returns and of their squares over
+            the bars of each label, shape (rules, labels, 2).
         """
         _ = version
+        labelled = len(labels) > 0
+        if labelled:
+            equity = np.empty(len(bars))
+            cash = np.empty(len(bars))
         words = conditions.shape[1]
         long_words = np.empty(words, np.uint64)
         short_words = np.empty(words, np.uint64)
@@ -92,6 +102,8 @@ def _compiled(version: int) -> Any:
                 runs[i], bars, atrs[rule.atr], rule, long_words, short_words, exit_words, ages, settings,
                 fills, equity, cash,
             )  # fmt: skip
+            if labelled:
+                add_by_label(equity, settings.cash, labels, sums[i])
 
     return run_population
 

@@ -9,7 +9,7 @@ from itertools import islice, pairwise
 from typing import TypedDict, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ai_backtrader.checks import Faults
 from ai_backtrader.errors import SettingsError
@@ -22,14 +22,17 @@ from ai_backtrader.simulation.population import run_population
 from ai_backtrader.simulation.result import FILL_DTYPE, SimulationResult
 from ai_backtrader.simulation.settings import SimulationSettings
 from ai_backtrader.simulation.state import RUN_DTYPE
-from ai_backtrader.simulation.statistics import STATISTICS_DTYPE, statistics_of
+from ai_backtrader.simulation.statistics import STATISTICS_DTYPE, sharpe_of_sums, statistics_of
 
 __all__ = ["Simulator", "simulate"]
 
 _NOTHING = np.empty(0)
 _NO_FILLS = np.empty(0, FILL_DTYPE)
+_NO_LABELS = np.empty(0, np.int64)
+_NO_SUMS = np.empty((0, 0, 2))
 # Rules that share one condition table: as many as keep it near 64 MiB at five conditions each, within these bounds.
 _SMALLEST_BATCH, _LARGEST_BATCH, _TABLE_BITS = 16, 512, 64 * 2**23
+_MOST_LABELS = 1_000
 # Work (rules times bars) below which a second thread costs more than it brings.
 _WORTH_A_THREAD = 500_000
 
@@ -147,28 +150,81 @@ class Simulator:
         if threads is not None:
             faults.whole("threads", threads, low=1)
         faults.raise_if_any()
-        parts = [np.empty(0, STATISTICS_DTYPE)]
+        parts = [statistics for statistics, _ in self._run_batches(chromosomes, threads, _NO_LABELS, 0)]
+        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, STATISTICS_DTYPE), *parts])
+
+    def run_labelled(
+        self, chromosomes: Iterable[StrategyChromosome], labels: ArrayLike, *, threads: int | None = None
+    ) -> tuple[NDArray[np.void], NDArray[np.float64]]:
+        """Statistics of many chromosomes, and their Sharpe ratios over the bars of each label.
+
+        Parameters
+        ----------
+        chromosomes, threads
+            As in :meth:`run_many`.
+        labels
+            What each bar is counted under (a regime, a year), whole numbers from 0, shape (bars,).
+
+        Returns
+        -------
+        ndarray, ndarray
+            Statistics as :meth:`run_many` gives them; annual Sharpe ratios, shape (chromosomes, largest label + 1), NaN
+            where the account never moved or a label has fewer than two bars. The return of a bar after the account was
+            used up counts as 0.
+
+        Raises
+        ------
+        SettingsError
+            If one is no chromosome, the labels are not as above, or ``threads`` is not a whole number above 0.
+        """
+        faults = Faults("Simulator.run_labelled")
+        if threads is not None:
+            faults.whole("threads", threads, low=1)
+        given = np.asarray(labels)
+        if given.shape != (len(self.data),):
+            faults.add(f"labels must have one entry a bar, shape ({len(self.data)},), got shape {given.shape}")
+        elif given.dtype.kind not in "iu" or given.min() < 0 or given.max() >= _MOST_LABELS:
+            faults.add(f"labels must be whole numbers from 0 to {_MOST_LABELS - 1}, got {given.dtype} {given[:5]}…")
+        faults.raise_if_any()
+        marked = np.ascontiguousarray(given, np.int64)
+        counts = np.bincount(marked)
+        parts, ratios = [np.empty(0, STATISTICS_DTYPE)], [np.empty((0, len(counts)))]
+        for statistics, sums in self._run_batches(chromosomes, threads, marked, len(counts)):
+            parts.append(statistics)
+            ratios.append(sharpe_of_sums(counts, sums, self.data.bars_per_year))
+        return np.concatenate(parts), np.concatenate(ratios)
+
+    def _run_batches(
+        self, chromosomes: Iterable[StrategyChromosome], threads: int | None, labels: NDArray[np.int64], most: int
+    ) -> Iterator[tuple[NDArray[np.void], NDArray[np.float64]]]:
         size = min(_LARGEST_BATCH, max(_SMALLEST_BATCH, _TABLE_BITS // (5 * len(self.data))))
         for batch in _batches(chromosomes, size):
             _check_chromosomes(batch)
             plan = plan_rules(self.bank, batch)
             runs = np.zeros(len(batch), RUN_DTYPE)
-            self._execute_shared(plan, runs, threads)
-            parts.append(statistics_of(runs, self.settings.cash, len(self.data), self.data.bars_per_year))
-        return np.concatenate(parts)
+            sums = np.empty((len(batch), most, 2))
+            self._execute_shared(plan, runs, threads, labels, sums)
+            yield statistics_of(runs, self.settings.cash, len(self.data), self.data.bars_per_year), sums
 
-    def _execute_shared(self, plan: Plan, runs: NDArray[np.void], threads: int | None) -> None:
+    def _execute_shared(
+        self,
+        plan: Plan,
+        runs: NDArray[np.void],
+        threads: int | None,
+        labels: NDArray[np.int64],
+        sums: NDArray[np.float64],
+    ) -> None:
         count = len(runs)
         if threads is None:
             threads = min(len(os.sched_getaffinity(0)), 1 + count * len(self.data) // _WORTH_A_THREAD)
         if threads == 1:
-            self._execute(plan, runs, 0, count, _NO_FILLS, _NOTHING, _NOTHING)
+            self._execute(plan, runs, 0, count, labels=labels, sums=sums)
             return
         # More parts than threads: rules differ in how much they trade.
         edges = np.linspace(0, count, min(count, 4 * threads) + 1).astype(int).tolist()
         with ThreadPoolExecutor(threads) as pool:
             jobs = [
-                pool.submit(self._execute, plan, runs, first, last, _NO_FILLS, _NOTHING, _NOTHING)
+                pool.submit(self._execute, plan, runs, first, last, labels=labels, sums=sums)
                 for first, last in pairwise(edges)
             ]
             for job in jobs:
@@ -180,13 +236,15 @@ class Simulator:
         runs: NDArray[np.void],
         first: int,
         last: int,
-        fills: NDArray[np.void],
-        equity: NDArray[np.float64],
-        cash: NDArray[np.float64],
+        fills: NDArray[np.void] = _NO_FILLS,
+        equity: NDArray[np.float64] = _NOTHING,
+        cash: NDArray[np.float64] = _NOTHING,
+        labels: NDArray[np.int64] = _NO_LABELS,
+        sums: NDArray[np.float64] = _NO_SUMS,
     ) -> None:
         run_population(
             first, last, runs, plan.rules, plan.conditions, plan.genes, plan.holds, plan.atrs, self._bars,
-            self._record, fills, equity, cash,
+            self._record, fills, equity, cash, labels, sums,
         )  # fmt: skip
 
 

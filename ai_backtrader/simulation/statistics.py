@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["STATISTICS_DTYPE", "statistics_of"]
+from ai_backtrader.simulation.compiling import compiled
+
+__all__ = ["STATISTICS_DTYPE", "sharpe_of_sums", "statistics_of"]
 
 STATISTICS_DTYPE = np.dtype(
     [
@@ -27,6 +31,33 @@ STATISTICS_DTYPE = np.dtype(
 """Figures of one run, named and defined as in ``SimulationResult.metrics``."""
 
 
+@compiled
+def _annual(seen: int, total: float, squares: float, bars_per_year: float) -> tuple[float, float]:
+    """Annual volatility and Sharpe ratio; a run that never moved has no ratio, with one observation there is none."""
+    mean = total / seen
+    deviation = np.sqrt(max((squares - total * mean) / (seen - 1.0), 0.0)) if seen > 1 else np.nan
+    scale = np.sqrt(bars_per_year)
+    return deviation * scale, (mean / deviation if deviation > 0.0 else np.nan) * scale
+
+
+@compiled
+def _fill_statistics(runs: Any, start_cash: float, bars: int, bars_per_year: float, out: Any) -> None:
+    for i in range(len(runs)):
+        run, row = runs[i], out[i]
+        row.final_equity = run.equity
+        row.total_return = run.equity / start_cash - 1.0
+        row.annual_volatility, row.sharpe = _annual(run.observations, run.sum_returns, run.sum_squares, bars_per_year)
+        row.max_drawdown = run.max_drawdown
+        row.exposure = run.bars_held / bars
+        row.trades = run.trades
+        row.win_rate = run.wins / run.trades if run.trades > 0 else np.nan
+        row.profit_factor = run.gains / run.losses if run.gains > 0.0 or run.losses > 0.0 else np.nan
+        row.fees = run.fees
+        row.funding = run.funding
+        row.liquidations = run.liquidations
+        row.rejected = run.rejected
+
+
 def statistics_of(runs: NDArray[np.void], start_cash: float, bars: int, bars_per_year: float) -> NDArray[np.void]:
     """Statistics of finished runs.
 
@@ -43,20 +74,31 @@ def statistics_of(runs: NDArray[np.void], start_cash: float, bars: int, bars_per
         Shape (runs,), dtype :data:`STATISTICS_DTYPE`.
     """
     out = np.empty(len(runs), STATISTICS_DTYPE)
-    out["final_equity"] = runs["equity"]
-    out["total_return"] = runs["equity"] / start_cash - 1.0
-    for name in ("max_drawdown", "trades", "fees", "funding", "liquidations", "rejected"):
-        out[name] = runs[name]
-    out["exposure"] = runs["bars_held"] / bars
-    with np.errstate(divide="ignore", invalid="ignore"):
-        seen = runs["observations"].astype(np.float64)
-        mean = runs["sum_returns"] / seen
-        variance = (runs["sum_squares"] - runs["sum_returns"] * mean) / (seen - 1.0)
-        # A run that never moved has no deviation; with one observation there is none either.
-        deviation = np.where(seen > 1.0, np.sqrt(np.maximum(variance, 0.0)), np.nan)
-        out["annual_volatility"] = deviation * np.sqrt(bars_per_year)
-        out["sharpe"] = np.where(deviation > 0.0, mean / deviation, np.nan) * np.sqrt(bars_per_year)
-        out["win_rate"] = np.where(runs["trades"] > 0, runs["wins"] / runs["trades"], np.nan)
-        ratio = runs["gains"] / runs["losses"]
-        out["profit_factor"] = np.where((runs["gains"] > 0.0) | (runs["losses"] > 0.0), ratio, np.nan)
+    _fill_statistics(runs, start_cash, bars, bars_per_year, out)
     return out
+
+
+@compiled
+def sharpe_of_sums(counts: NDArray[np.int64], sums: NDArray[np.float64], bars_per_year: float) -> NDArray[np.float64]:
+    """Annual Sharpe ratios from sums of returns and of their squares.
+
+    Parameters
+    ----------
+    counts
+        Bars of each label, shape (labels,).
+    sums
+        Shape (runs, labels, 2).
+    bars_per_year
+        For the annual figure.
+
+    Returns
+    -------
+    ndarray
+        Shape (runs, labels); NaN without deviation or with fewer than two bars.
+    """
+    ratios = np.empty(sums.shape[:2])
+    for run in range(sums.shape[0]):
+        for label in range(sums.shape[1]):
+            total, squares = sums[run, label, 0], sums[run, label, 1]
+            ratios[run, label] = _annual(counts[label], total, squares, bars_per_year)[1]
+    return ratios

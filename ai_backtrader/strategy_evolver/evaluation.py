@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ai_backtrader.evidence import bar_returns
 from ai_backtrader.executors import Map
 from ai_backtrader.market import MarketData, compute_features, label_regimes
-from ai_backtrader.rules import StrategyChromosome, strategy_period
+from ai_backtrader.rules import StrategyChromosome
 from ai_backtrader.simulation import Simulator
-from ai_backtrader.strategy_evolver.fitness import Fitness, gene_count, worst_regime_sharpe
+from ai_backtrader.strategy_evolver.fitness import Fitness, gene_count, worst_of_regimes
 
 __all__ = ["Evaluator", "measure_chunk", "regime_trend"]
 
@@ -45,8 +44,9 @@ class Evaluator:
         return Simulator(self.data, **self.options)
 
     @functools.cached_property
-    def _trend(self) -> NDArray[np.int8]:
-        return regime_trend(self.data)
+    def _regime(self) -> NDArray[np.int64]:
+        """Label of each bar: 0 bear, 1 sideways, 2 bull."""
+        return regime_trend(self.data).astype(np.int64) + 1
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers make their own simulator: series are cheaper to compute than to send.
@@ -60,19 +60,16 @@ class Evaluator:
         self, chromosomes: Sequence[StrategyChromosome], *, threads: int | None = 1
     ) -> tuple[list[tuple[float, ...]], list[float]]:
         """Scores, and the Sharpe ratios per bar that a trial ledger counts; NaN where there is none."""
-        statistics = self.simulator.run_many(chromosomes, threads=threads)
-        sharpes = statistics["sharpe"] / math.sqrt(self.data.bars_per_year)
+        by_regime: NDArray[np.float64] | None = None
         if self.fitness.worst_regime:
-            statistics["sharpe"] = [self._worst_regime(chromosome) for chromosome in chromosomes]
+            statistics, by_regime = self.simulator.run_labelled(chromosomes, self._regime, threads=threads)
+        else:
+            statistics = self.simulator.run_many(chromosomes, threads=threads)
+        sharpes = statistics["sharpe"] / math.sqrt(self.data.bars_per_year)
+        if by_regime is not None:
+            statistics["sharpe"] = worst_of_regimes(by_regime, np.bincount(self._regime))
         genes = [gene_count(chromosome) for chromosome in chromosomes]
         return [tuple(row) for row in self.fitness.scores(statistics, genes).tolist()], sharpes.tolist()
-
-    def _worst_regime(self, chromosome: StrategyChromosome) -> float:
-        if strategy_period(chromosome) > len(self.data):
-            return float("nan")
-        result = self.simulator.run(chromosome)
-        returns = np.nan_to_num(bar_returns(result.equity, start=result.start_cash))
-        return worst_regime_sharpe(returns, self._trend, bars_per_year=self.data.bars_per_year)
 
     def measure_through(
         self, apply: Map, chromosomes: Sequence[StrategyChromosome], *, chunks: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ C = TypeVar("C")
 Score = float | Sequence[float] | BaseException
 """What an evaluation gives: a number, one for each objective (higher is better), or the exception it ended in."""
 
+_FIRST_SCORES = operator.attrgetter("scores")
 _TRIES = 8  # for a child that is new; small spaces may hold no more
 
 
@@ -116,7 +118,7 @@ class Evolution(Generic[C]):
     def population(self) -> tuple[Member[C], ...]:
         """Everyone alive, best first."""
         everyone = [member for island in self.islands for member in island.members]
-        return tuple(everyone[place] for place in best_first(_table(everyone))) if everyone else ()
+        return tuple(_ranked(everyone))
 
     @property
     def best(self) -> Member[C]:
@@ -193,12 +195,12 @@ class Evolution(Generic[C]):
         self._asked = None
         self.evaluations += len(told)
         self._migrate()
-        everyone = _table([member for island in self.islands for member in island.members])[:, 0]
+        everyone = sorted(member.scores[0] for island in self.islands for member in island.members)
         generation = Generation(
             number=self.generation,
-            best=float(everyone.max(initial=-math.inf)),
+            best=max(everyone, default=-math.inf),
             median=_median(everyone),
-            diversity=len(set(everyone.tolist())) / max(1, len(everyone)),
+            diversity=len(set(everyone)) / max(1, len(everyone)),
             evaluations=self.evaluations,
             evaluated=len(told),
             immigrants=self._immigrants,
@@ -251,7 +253,7 @@ class Evolution(Generic[C]):
         # One objective: children replace all but the elites. Several: old and new compete.
         kept = island.members if several else island.members[: max(self.settings.elites, size - len(told))]
         everyone = [*kept, *told]
-        island.members = [everyone[place] for place in best_first(_table(everyone))[:size]]
+        island.members = _ranked(everyone)[:size]
         record = max((member.score for member in island.members), default=-math.inf)
         island.idle = 0 if record > island.record else island.idle + 1
         island.record = max(record, island.record)
@@ -267,8 +269,7 @@ class Evolution(Generic[C]):
         for place, island in enumerate(self.islands):
             guest = travellers[place - 1]
             if all(key(member.candidate) != key(guest.candidate) for member in island.members):
-                everyone = [*island.members[:-1], guest]
-                island.members = [everyone[rank] for rank in best_first(_table(everyone))]
+                island.members = _ranked([*island.members[:-1], guest])
 
     def _objectives(self, given: list[Score]) -> int:
         for island in self.islands:
@@ -312,10 +313,15 @@ def _table(members: Sequence[Member[C]]) -> NDArray[np.float64]:
     return np.array([member.scores for member in members], dtype=np.float64)
 
 
-def _median(values: NDArray[np.float64]) -> float:
-    # np.median of infinities gives NaN.
-    ranked = np.sort(values)
+def _ranked(members: list[Member[C]]) -> list[Member[C]]:
+    """Best first, equals in their order."""
+    if all(len(member.scores) == 1 for member in members):
+        return sorted(members, key=_FIRST_SCORES, reverse=True)
+    return [members[place] for place in best_first(_table(members))]
+
+
+def _median(ranked: Sequence[float]) -> float:
     middle = len(ranked) // 2
-    if not len(ranked):
+    if not ranked:
         return -math.inf
-    return float(ranked[middle]) if len(ranked) % 2 else float((ranked[middle - 1] + ranked[middle]) / 2.0)
+    return ranked[middle] if len(ranked) % 2 else (ranked[middle - 1] + ranked[middle]) / 2.0

@@ -12,7 +12,7 @@ from ai_backtrader.checks import Faults
 from ai_backtrader.evidence import sharpe_ratio
 from ai_backtrader.rules import StrategyChromosome
 
-__all__ = ["OBJECTIVES", "Fitness", "gene_count", "worst_regime_sharpe"]
+__all__ = ["OBJECTIVES", "Fitness", "gene_count", "worst_of_regimes", "worst_regime_sharpe"]
 
 Floats = NDArray[np.float64]
 
@@ -46,7 +46,7 @@ class Fitness:
         Taken off the first objective for each gene, in its unit (Sharpe: per year).
     worst_regime
         Take for ``"sharpe"`` the lowest of the Sharpe ratios in bull, sideways and bear markets (regimes with 50 bars
-        or more), in place of the whole. About five times as slow: it needs each run's equity.
+        or more), in place of the whole. Slower, for it needs the equity at every bar.
     """
 
     objectives: tuple[str, ...] = ("sharpe",)
@@ -126,3 +126,22 @@ def worst_regime_sharpe(returns: Floats, trend: NDArray[np.int8], *, bars_per_ye
             ratio = sharpe_ratio(part, bars_per_year=bars_per_year)
             found.append(0.0 if np.isnan(ratio) else ratio)
     return min(found, default=float("nan"))
+
+
+def worst_of_regimes(sharpes: Floats, bars: NDArray[np.int64]) -> Floats:
+    """The same for many runs, from their Sharpe ratios in each regime.
+
+    Parameters
+    ----------
+    sharpes
+        Shape (runs, regimes).
+    bars
+        Bars of each regime, shape (regimes,).
+
+    Returns
+    -------
+    ndarray
+        Shape (runs,).
+    """
+    known = np.nan_to_num(sharpes[:, bars >= _FEWEST_REGIME_BARS], nan=0.0)
+    return known.min(axis=1) if known.shape[1] else np.full(len(known), np.nan)

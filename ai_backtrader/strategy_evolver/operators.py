@@ -31,6 +31,7 @@ from ai_backtrader.rules import (
     random_section,
     section_of,
 )
+from ai_backtrader.rules.drawing import below
 from ai_backtrader.strategy_evolver.representation import Representation
 
 __all__ = ["chromosomes", "crossover", "mutate"]
@@ -77,7 +78,7 @@ def crossover(first: StrategyChromosome, second: StrategyChromosome, rng: np.ran
     sections: list[Section] = []
     pairs = zip(_sections(first), _sections(second), mixes, sides, strict=False)  # the last draws are the risk's
     for one, other, mix, side in pairs:
-        if mix < _SHARE_OF_MIXED and one != other:
+        if mix < _SHARE_OF_MIXED and one is not other and one != other:
             sections.append(_mixed_section(one, other, rng))
         else:
             sections.append(one if side < 0.5 else other)
@@ -103,7 +104,7 @@ def _mixed_section(first: Section, second: Section, rng: np.random.Generator) ->
     draws = rng.random(len(pool)).tolist()
     genes = [gene for gene, draw in zip(pool, draws, strict=True) if draw < 0.5][:MOST_GENES]
     if not genes and first.genes and second.genes:
-        genes = [pool[int(rng.integers(len(pool)))]]
+        genes = [pool[below(rng, len(pool))]]
     return section_of(genes, first.need if rng.random() < 0.5 else second.need)
 
 
@@ -157,7 +158,7 @@ def mutate(
 
 
 def _with_changed_section(chromosome: StrategyChromosome, rng: np.random.Generator) -> StrategyChromosome:
-    name = SECTIONS[int(rng.integers(len(SECTIONS)))]
+    name = SECTIONS[below(rng, len(SECTIONS))]
     section: Section = getattr(chromosome, name)
     leaves = name == "exit"
     if not section.genes:
@@ -171,12 +172,14 @@ def _with_changed_section(chromosome: StrategyChromosome, rng: np.random.Generat
         return _with_section(chromosome, name, section_of((*section.genes, _new_gene(rng, leaves)), section.need))
     if draw < 0.95:
         return _with_gene_less(chromosome, name, rng)
-    need = int(rng.integers(0, len(section) + 1))
+    need = below(rng, len(section) + 1)
     return _with_section(chromosome, name, Section(section.genes, need or None))
 
 
 def _with_section(chromosome: StrategyChromosome, name: str, section: Section) -> StrategyChromosome:
-    return StrategyChromosome(**{**chromosome.sections, name: section}, risk=chromosome.risk)
+    sections = chromosome.sections
+    sections[name] = section
+    return StrategyChromosome(**sections, risk=chromosome.risk)
 
 
 def _new_gene(rng: np.random.Generator, leaves: bool) -> Gene | HoldGene:
@@ -185,14 +188,14 @@ def _new_gene(rng: np.random.Generator, leaves: bool) -> Gene | HoldGene:
 
 def _with_replaced_gene(section: Section, rng: np.random.Generator, leaves: bool) -> Section:
     genes = list(section.genes)
-    genes[int(rng.integers(len(genes)))] = _new_gene(rng, leaves)
+    genes[below(rng, len(genes))] = _new_gene(rng, leaves)
     return section_of(genes, section.need)
 
 
 def _with_gene_less(chromosome: StrategyChromosome, name: str, rng: np.random.Generator) -> StrategyChromosome:
     section: Section = getattr(chromosome, name)
     genes = list(section.genes)
-    left_out = genes.pop(int(rng.integers(len(genes))))
+    left_out = genes.pop(below(rng, len(genes)))
     others = [other for other in _ENTRIES if other != name]
     if not genes and name in _ENTRIES and not getattr(chromosome, others[0]).genes:
         genes = [_other_than(left_out, rng)]  # the last entry gene is replaced: a strategy must be able to enter
@@ -206,7 +209,7 @@ def _other_than(gene: Gene | HoldGene, rng: np.random.Generator) -> Gene:
 
 def _with_moved_gene(section: Section, rng: np.random.Generator) -> Section:
     genes = list(section.genes)
-    place = int(rng.integers(len(genes)))
+    place = below(rng, len(genes))
     gene = genes[place]
     genes[place] = _moved_hold(gene, rng) if isinstance(gene, HoldGene) else _moved_gene(gene, rng)
     return section_of(genes, section.need)
@@ -232,12 +235,12 @@ def _moved_gene(gene: Gene, rng: np.random.Generator) -> Gene:
     else:
         moves += [_with_moved_constant, _with_moved_constant]
     moves.append(_with_other_operator)
-    return moves[int(rng.integers(len(moves)))](gene, rng)
+    return moves[below(rng, len(moves))](gene, rng)
 
 
 def _moved_series(series: Series, rng: np.random.Generator) -> Series:
     values: list[Any] = list(series.params)
-    place = int(rng.integers(len(values)))
+    place = below(rng, len(values))
     parameter = series.kind.parameters[place]
     if parameter.decimals:
         values[place] += float(rng.normal(0.0, 0.15 * (parameter.high - parameter.low)))
@@ -281,14 +284,14 @@ def _with_moved_constant(gene: Gene, rng: np.random.Generator) -> Gene:
 
 def _with_other_operator(gene: Gene, rng: np.random.Generator) -> Gene:
     others = [operator for operator in _COMPARISONS if operator is not gene.operator]
-    return Gene(gene.left, others[int(rng.integers(len(others)))], gene.right)
+    return Gene(gene.left, others[below(rng, len(others))], gene.right)
 
 
 # ---------------------------------------------------------------------------------------------------------------- risk
 
 
 def _moved_risk(risk: RiskParameters, rng: np.random.Generator, max_leverage: float) -> RiskParameters:
-    draw = int(rng.integers(8))
+    draw = below(rng, 8)
     if draw == 0:
         return random_risk(rng, max_leverage=max_leverage)
     if draw == 1:
