@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import backtrader as bt
 
-from ai_backtrader.brokers import LeverageBroker, PaperTrade, TradeRecorder
+from ai_backtrader.brokers import EquityPeak, LeverageBroker, PaperTrade, TradeRecorder
 from ai_backtrader.datafeeds import FeatureRows, bars_of_feed
 from ai_backtrader.engine import Engine, EngineSettings, QuietBars, Recollection
 from ai_backtrader.errors import SettingsError
@@ -36,6 +36,7 @@ class _Standing(NamedTuple):
     size: float = 0.0
     equity: float = math.nan
     peak: float = 0.0
+    start: float = math.nan
     account: tuple[float, ...] = ()
 
 
@@ -134,8 +135,8 @@ class AIStrategy(bt.Strategy):
         }
         self._recorder = TradeRecorder(self.broker, self.p.strategy_id)
         self._levered = isinstance(self.broker, LeverageBroker)
-        self._peak = -math.inf
-        self._equity_at_start = self.broker.getvalue()
+        self._peak = EquityPeak(self.broker)
+        self._peak.update(self.broker.getvalue())
         self._adapter = None if self.p.adaptation is None else Adapter(self.p.adaptation, self.engine)
         self.adaptations: list[AdaptationRecord] = [] if self._adapter is None else self._adapter.records
         self._check_adaptation()
@@ -151,7 +152,7 @@ class AIStrategy(bt.Strategy):
     def next(self) -> None:
         """Decide on each data that has a new bar, then search anew where that is asked for."""
         equity = self.broker.getvalue()
-        self._peak = max(self._peak, equity)
+        self._peak.update(equity)
         for data, book in self._books.items():
             bars = len(data)
             if bars == book.seen:
@@ -242,11 +243,12 @@ class AIStrategy(bt.Strategy):
         trades = book.account.trades
         if (
             size or standing.size or standing.equity != equity or standing.trades != trades
-            or standing.peak != self._peak or standing.kelly is not manager.kelly
+            or standing.peak != self._peak.value or standing.start != self._peak.start
+            or standing.kelly is not manager.kelly
         ):  # fmt: skip
             book.standing = standing = standing._replace(
                 known=self.engine.recollection(), kelly=manager.kelly, trades=trades, size=size, equity=equity,
-                peak=self._peak, account=book.account.values(equity),
+                peak=self._peak.value, start=self._peak.start, account=book.account.values(equity),
             )  # fmt: skip
         return quiet.holds(bar, (size > 0.0) - (size < 0.0), standing.account)
 
@@ -278,7 +280,7 @@ class AIStrategy(bt.Strategy):
             high_volatility=features.high_volatility,
             at=data.datetime.datetime(0),
             current_position=at_risk,
-            risk_info=self._risk(equity, self._peak, features.bars_per_year) | risk,
+            risk_info=self._risk(equity, self._peak.value, self._peak.start, features.bars_per_year) | risk,
             **self._facts(data, size, equity, data.close[0]),
         )
 
@@ -289,7 +291,7 @@ class AIStrategy(bt.Strategy):
         equity = standing.equity if account else 0.0
         agents_see: dict[str, Any] = {}
         if account:
-            risk = self._risk(equity, standing.peak, rows.bars_per_year_at(bar)) | risk_named(account)
+            risk = self._risk(equity, standing.peak, standing.start, rows.bars_per_year_at(bar)) | risk_named(account)
             agents_see = {"current_position": _held(account), "risk_info": risk}
         return standing.known.decide(
             indicators=features.indicators(bar),
@@ -322,11 +324,11 @@ class AIStrategy(bt.Strategy):
             return None
         return {"leverage": self.broker.get_position_leverage(data), "margin_ratio": ratio}
 
-    def _risk(self, equity: float, peak: float, bars_per_year: float) -> dict[str, float]:
+    def _risk(self, equity: float, peak: float, start: float, bars_per_year: float) -> dict[str, float]:
         return {
             "drawdown": max(0.0, 1.0 - equity / peak) if peak > 0.0 else 1.0,
             "bars_per_year": bars_per_year,
-            "portfolio_pnl_pct": 100.0 * (equity / self._equity_at_start - 1.0),
+            "portfolio_pnl_pct": 100.0 * (equity / start - 1.0),
         }
 
     def _tell_advisor(self, data: Any, book: _Book, end: int, *, last: bool = False) -> None:

@@ -12,7 +12,7 @@ import backtrader as bt
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ai_backtrader.brokers import LeverageBroker
+from ai_backtrader.brokers import EquityPeak, LeverageBroker
 from ai_backtrader.checks import Faults
 from ai_backtrader.datafeeds import PerpetualData
 from ai_backtrader.market import MarketData, MarketFeatures, compute_features
@@ -59,7 +59,7 @@ class AccountFeatures:
         self._posted = self._pnl = self._commission = 0.0
         self._entry_bar = 0
         self._closed: tuple[int, int] | None = None  # bar and side of the last close by an order
-        self._peak = -np.inf
+        self._peak = EquityPeak(strategy.broker)
         self._losses = 0
         self._recent: list[bool] = []
         self._win_rate = 0.5
@@ -88,7 +88,7 @@ class AccountFeatures:
 
     def update(self, equity: float | None = None) -> None:
         """Take in the equity of a new bar (call once a bar, from ``next``); None asks the broker for it."""
-        self._peak = max(self._peak, self._strategy.broker.getvalue() if equity is None else equity)
+        self._peak.update(self._strategy.broker.getvalue() if equity is None else equity)
 
     def position_info(self) -> dict[str, float]:
         """The six position features, raw."""
@@ -103,7 +103,7 @@ class AccountFeatures:
         data, broker = self._data, self._strategy.broker
         position = broker.getposition(data)
         size = position.size
-        risk = 100.0 * (1.0 - equity / self._peak), float(self._losses), self._win_rate
+        risk = 100.0 * (1.0 - equity / self._peak.value), float(self._losses), self._win_rate
         if not size:
             return 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, *risk
         close = data.close[0]

@@ -5,6 +5,7 @@ from ai_backtrader.brokers.fund import FundBroker, Transfer
 from ai_backtrader.brokers.instruments import Instrument
 from ai_backtrader.brokers.leverage_broker import LeverageBroker
 from ai_backtrader.brokers.paper import PaperTrade
+from ai_backtrader.brokers.peak import EquityPeak
 from ai_backtrader.brokers.presets import FX_MAJOR, FX_MINOR, US_STOCKS, CarryScheme, MarginPreset
 from ai_backtrader.brokers.records import Liquidation
 
@@ -13,6 +14,7 @@ __all__ = [
     "FX_MINOR",
     "US_STOCKS",
     "CarryScheme",
+    "EquityPeak",
     "FundBroker",
     "Instrument",
     "LeverageBroker",

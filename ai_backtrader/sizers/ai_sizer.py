@@ -10,7 +10,7 @@ from typing import Any
 import backtrader as bt
 from backtrader.order import BuyOrder, SellOrder
 
-from ai_backtrader.brokers import LeverageBroker, PaperTrade, TradeRecorder
+from ai_backtrader.brokers import EquityPeak, LeverageBroker, PaperTrade, TradeRecorder
 from ai_backtrader.checks import Faults
 from ai_backtrader.datafeeds import FeatureRows
 from ai_backtrader.leverage import LeverageManager, LeverageSettings
@@ -100,7 +100,7 @@ class AISizer(bt.Sizer):
         self._groups: dict[int, int] = {}  # order ref -> ref that stands for its OCO group
         self.bypassed = 0
         self._papers: dict[Any, PaperTrade] = {}
-        self._peak = -math.inf
+        self._peak = EquityPeak(broker)
         self._recorder = TradeRecorder(broker, type(strategy).__name__)
         self.manager: LeverageManager = (
             self.p.manager if self.p.manager is not None else LeverageManager(self._settings())
@@ -120,7 +120,7 @@ class AISizer(bt.Sizer):
 
     def on_bar(self) -> None:
         """Take the account's peak and follow paper trades at the end of a bar."""
-        self._peak = max(self._peak, self.broker.getvalue())
+        self._peak.update(self.broker.getvalue())
         self._sent = {ref: order for ref, order in self._sent.items() if order.alive()}
         for data, features in self._features.items():
             if len(data):
@@ -282,7 +282,7 @@ class AISizer(bt.Sizer):
             confidence=self.p.confidence,
             price=price,
             risk_info={
-                "drawdown": max(0.0, 1.0 - equity / self._peak) if self._peak > 0.0 else 1.0,
+                "drawdown": self._peak.drawdown(equity),
                 "bars_per_year": features.bars_per_year,
             },
             tiers=self.broker.tiers_for(data) if self._levered else None,
