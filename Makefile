@@ -56,6 +56,7 @@ bench: $(VENV)/.test  ## the benchmarks: ratios side by side, growth and memory 
 	$(BIN)/python benchmarks/parameter_search.py
 	$(BIN)/python benchmarks/environment_speed.py
 	$(BIN)/python benchmarks/dqn_speed.py
+	$(BIN)/python benchmarks/cartpole.py
 	$(BIN)/python benchmarks/database_speed.py
 	$(BIN)/python benchmarks/drift_detection.py --quick
 	$(BIN)/python benchmarks/online_learner_speed.py
