@@ -15,13 +15,15 @@ from typing import Any, Protocol, TypeVar
 from ai_backtrader.checks import Faults
 from ai_backtrader.errors import AIBacktraderError
 
-__all__ = ["EXECUTORS", "Map", "open_executor"]
+__all__ = ["EXECUTORS", "Map", "connected_cluster", "open_executor"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 EXECUTORS = ("local", "dask", "ray")
 """Names of the executors."""
+
+_EXTRAS = {"local": "distributed", "dask": "distributed", "ray": "ray"}
 
 
 class Map(Protocol):
@@ -70,6 +72,52 @@ def open_executor(name: str = "local", *, jobs: int = 1) -> Iterator[Map]:
         joblib.Parallel(return_as="generator" if name == "local" else "list") as parallel,
     ):
         yield lambda function, items: iter(parallel(joblib.delayed(function)(item) for item in items))
+
+
+@contextlib.contextmanager
+def connected_cluster(name: str, *, address: str | None = None, workers: int = 1) -> Iterator[None]:
+    """A connection for :func:`open_executor`, for who has none yet; nothing to connect for ``"local"``.
+
+    Parameters
+    ----------
+    name
+        As of :func:`open_executor`.
+    address
+        Of the cluster: ``tcp://host:8786`` of a Dask scheduler, the address of a Ray head. None starts one on this
+        machine and stops it at the end.
+    workers
+        Processes of a cluster that is started here.
+
+    Raises
+    ------
+    SettingsError
+        If the name is unknown, or workers is not a whole number above 0.
+    AIBacktraderError
+        If the library is missing or nothing answers at the address.
+    """
+    faults = Faults("executor")
+    faults.one_of("executor", name, EXECUTORS)
+    faults.whole("workers", workers, low=1)
+    faults.raise_if_any()
+    if name == "local":
+        yield
+        return
+    library = _library({"dask": "distributed"}.get(name, name), f"executor {name!r}", _EXTRAS[name])
+    with contextlib.ExitStack() as opened:
+        try:
+            if name == "ray":
+                library.init(address=address, num_cpus=None if address else workers, include_dashboard=False)
+                opened.callback(library.shutdown)
+            elif address:
+                opened.enter_context(library.Client(address))
+            else:
+                opened.enter_context(library.Client(n_workers=workers, threads_per_worker=1, dashboard_address=None))
+        except (OSError, ValueError, RuntimeError) as error:  # a timeout is an OSError
+            where = address or "this machine"
+            raise AIBacktraderError(
+                f"executor {name!r}: no cluster at {where} ({error}); give the address of one that runs"
+            ) from error
+        yield
 
 
 def _check_client(distributed: Any) -> None:

@@ -54,6 +54,10 @@ def evolve(
     worst_regime: Annotated[bool, typer.Option(help="Judge by the worst of bull, sideways and bear markets.")] = False,
     seed: Seed = 0,
     jobs: Jobs = 1,
+    executor: Annotated[str, typer.Option(help="'local' threads, or a cluster: 'dask', 'ray'.")] = "local",
+    cluster: Annotated[
+        str | None, typer.Option(help="Address of the cluster; without, one of --jobs processes is started.")
+    ] = None,
     checkpoint: Checkpoint = None,
     resume: Resume = False,
     export: Annotated[Path | None, typer.Option(help="Write the best as a plain Backtrader file.")] = None,
@@ -65,6 +69,7 @@ def evolve(
 ) -> None:
     """Search strategies, select them on bars the search has not seen, examine them once on sealed ones."""
     from ai_backtrader.cli.evolve import Interrupted, export_best, run_evolve
+    from ai_backtrader.executors import connected_cluster
     from ai_backtrader.market import MaintenanceTiers
     from ai_backtrader.reports.evolution import evolution_table, save_evolution_plot
     from ai_backtrader.reports.html import save_html
@@ -75,11 +80,11 @@ def evolve(
         "tiers": MaintenanceTiers.flat(maintenance_rate), "liquidation_fee": liquidation_fee, "funding": funding,
     }  # fmt: skip
     try:
-        with open_database(database) as kept:
+        with open_database(database) as kept, connected_cluster(executor, address=cluster, workers=jobs):
             result = run_evolve(
                 load_data(data, symbol, repair), broker=broker, n_generations=generations, population=population,
-                champions=champions, max_leverage=max_leverage, seed=seed, jobs=jobs, checkpoint=checkpoint,
-                resume=resume, fitness=Fitness(min_trades=min_trades, worst_regime=worst_regime),
+                champions=champions, max_leverage=max_leverage, seed=seed, jobs=jobs, executor=executor,
+                checkpoint=checkpoint, resume=resume, fitness=Fitness(min_trades=min_trades, worst_regime=worst_regime),
                 show=not (quiet or as_json), ledger=kept, journal=kept,
             )  # fmt: skip
     except Interrupted as stopped:

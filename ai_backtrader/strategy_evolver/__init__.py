@@ -1,6 +1,6 @@
 """Search for strategies by evolution: breed, evaluate, select, and examine honestly."""
 
-from ai_backtrader.executors import EXECUTORS, open_executor
+from ai_backtrader.executors import EXECUTORS, connected_cluster, open_executor
 from ai_backtrader.strategy_evolver.evolution import Evolution, Island, Member, Score
 from ai_backtrader.strategy_evolver.evolver import FitnessFunction, StrategyEvolver
 from ai_backtrader.strategy_evolver.exam import Exam
@@ -34,6 +34,7 @@ __all__ = [
     "Split",
     "StrategyEvolver",
     "chromosomes",
+    "connected_cluster",
     "crossover",
     "evolve",
     "mutate",

@@ -161,3 +161,22 @@ def test_progress_tells_best_median_diversity_and_speed() -> None:
         number=3, best=1.234, median=-0.5, diversity=0.94, evaluations=188, evaluated=46, immigrants=0
     )
     assert progress_words(generation, 12_345.6) == "best 1.23  median -0.50  diversity 94%  12,346 evaluations/s"
+
+
+def test_a_cluster_started_by_the_command_finds_what_one_process_finds(bars: Path, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    alone = call(bars, *SEARCH, "--json", cwd=tmp_path)
+    cluster = ("--json", "--executor", "dask", "--jobs", "2")
+    together = subprocess.run(
+        [sys.executable, "-m", "ai_backtrader", "evolve", str(bars), *SEARCH, *cluster],
+        cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert together.returncode == 0, together.stderr
+    found, expected = json.loads(together.stdout), json.loads(alone.stdout)
+    assert found["champions"] == expected["champions"]
+
+
+def test_an_executor_that_is_not_known_is_refused(bars: Path, tmp_path: Path) -> None:
+    unknown = call(bars, *SEARCH, "--executor", "mesos", cwd=tmp_path)
+    assert unknown.returncode == 1
+    assert "executor must be one of" in unknown.stderr
