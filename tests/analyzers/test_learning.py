@@ -25,14 +25,14 @@ class Followed(AIStrategy):
         self.said: list[tuple[Any, str]] = []
         self.heard: list[DriftEvent] = []
         learner: OnlineLearner = self.engine.online_learner
-        on_bars = learner.on_bars
+        scan = learner._scan
 
-        def listen(*args: Any, **options: Any) -> tuple[DriftEvent, ...]:
-            events = on_bars(*args, **options)
+        def listen(*args: Any) -> tuple[DriftEvent, ...]:
+            events = scan(*args)
             self.heard += events
             return events
 
-        learner.on_bars = listen  # type: ignore[method-assign]  # a listener at the one door
+        learner._scan = listen  # type: ignore[method-assign]  # a listener at the one door
 
     def next(self) -> None:
         super().next()
