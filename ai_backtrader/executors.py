@@ -23,7 +23,7 @@ R = TypeVar("R")
 EXECUTORS = ("local", "dask", "ray")
 """Names of the executors."""
 
-_EXTRAS = {"local": "distributed", "dask": "distributed", "ray": "ray"}
+_CLUSTERS = {"dask": "distributed", "ray": "ray"}  # by library, of which each is an extra of its own name
 
 
 class Map(Protocol):
@@ -102,7 +102,7 @@ def connected_cluster(name: str, *, address: str | None = None, workers: int = 1
     if name == "local":
         yield
         return
-    library = _library({"dask": "distributed"}.get(name, name), f"executor {name!r}", _EXTRAS[name])
+    library = _library(_CLUSTERS[name], f"executor {name!r}", _CLUSTERS[name])
     with contextlib.ExitStack() as opened:
         try:
             if name == "ray":

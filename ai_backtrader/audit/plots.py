@@ -61,7 +61,7 @@ def plot_audit(report: AuditReport, *, width: float = 11.0, height: float = 6.5,
             axes.axvline(np.datetime64(record.bar_time), color=_DEAD, linewidth=0.6, alpha=0.35, zorder=1)
     locator = AutoDateLocator()  # type: ignore[no-untyped-call]  # matplotlib's dates have no types
     gap.xaxis.set_major_locator(locator)
-    gap.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    gap.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]  # nor these
     return figure
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ai_backtrader.errors import AIBacktraderError
 from ai_backtrader.pipeline import PipelineResult
-from ai_backtrader.reports.figures import MISSING, number, percent
+from ai_backtrader.reports.figures import MISSING, known, number, percent, return_risk
 from ai_backtrader.reports.plots import extremes
 
 if TYPE_CHECKING:
@@ -75,24 +75,12 @@ def _members(result: PipelineResult) -> Table:
     for name, figures in walk["members"].items():
         first, last = (walk[key].get(name) for key in ("weights", "last_weights"))
         table.add_row(
-            name, *_figures(figures), f"{figures['trades']:,}", f"{figures['liquidations']:,}",
+            name, *return_risk(figures), f"{figures['trades']:,}", f"{figures['liquidations']:,}",
             MISSING if first is None else f"{first:.0%}", MISSING if last is None else f"{last:.0%}",
         )  # fmt: skip
     table.add_section()
-    table.add_row("holding, no costs", *_figures(walk["holding"]), "", "", "", "", style="dim")
+    table.add_row("holding, no costs", *return_risk(walk["holding"]), "", "", "", "", style="dim")
     return table
-
-
-def _figures(figures: Any) -> tuple[str, str, str]:
-    return (
-        percent(_known(figures["total_return"])),
-        number(_known(figures["sharpe_ratio"])),
-        percent(_known(figures["max_drawdown"]), signed=False),
-    )
-
-
-def _known(value: float | None) -> float:
-    return float("nan") if value is None else value
 
 
 def _sources(result: PipelineResult) -> RenderableType:
@@ -112,7 +100,7 @@ def _evidence(result: PipelineResult) -> Table:
     title = f"Evidence, after {walk['trials']:,} trials on these data and {walk['opening']} look(s) at the walk"
     table = _table(title, "", "p by luck", "Deflated Sharpe ratio")
     for name, found in walk["evidence"].items():
-        table.add_row(name, number(_known(found["p_value"])), number(_known(found["deflated"])))
+        table.add_row(name, number(known(found["p_value"])), number(known(found["deflated"])))
     return table
 
 

@@ -7,7 +7,18 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["analyses", "bars_as_time", "money", "multiple", "number", "percent", "to_json", "verdict"]
+__all__ = [
+    "analyses",
+    "bars_as_time",
+    "known",
+    "money",
+    "multiple",
+    "number",
+    "percent",
+    "return_risk",
+    "to_json",
+    "verdict",
+]
 
 MISSING = "–"
 _FEW_TRADES = 30  # below, even the sign of the mean result is mostly luck (Tharp's limit for his SQN)
@@ -133,3 +144,17 @@ def bars_as_time(bars: float, bars_per_year: float) -> str:
         return f"{text} ({days:,.0f} days)"
     hours = days * 24
     return f"{text} ({hours:,.0f} h)" if hours >= 2 else f"{text} ({hours * 60:,.0f} min)"
+
+
+def known(value: float | None) -> float:
+    """A figure that came from JSON, where None stands for NaN."""
+    return math.nan if value is None else value
+
+
+def return_risk(figures: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Total return (percent), Sharpe ratio and largest drawdown (percent) of a kept result, in words."""
+    return (
+        percent(known(figures["total_return"])),
+        number(known(figures["sharpe_ratio"])),
+        percent(known(figures["max_drawdown"]), signed=False),
+    )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ai_backtrader import evidence as ev
 from ai_backtrader.pipeline import PipelineResult
-from ai_backtrader.reports.figures import MISSING, money, number, percent
+from ai_backtrader.reports.figures import MISSING, known, money, number, percent, return_risk
 from ai_backtrader.reports.html.cards import card_table
 from ai_backtrader.reports.html.funds import DASHES, MEMBERS, capital_chart
 from ai_backtrader.reports.html.parts import (
@@ -68,29 +68,17 @@ def _members(result: PipelineResult) -> Table:
         first, last = (walk[key].get(name) for key in ("weights", "last_weights"))
         rows.append(
             (
-                name, *_figures(figures), f"{figures['trades']:,}", f"{figures['liquidations']:,}",
-                *(money(_known(figures.get(key))) for key in ("fees", "funding")),
+                name, *return_risk(figures), f"{figures['trades']:,}", f"{figures['liquidations']:,}",
+                *(money(known(figures.get(key))) for key in ("fees", "funding")),
                 MISSING if first is None else f"{first:.0%}", MISSING if last is None else f"{last:.0%}",
             )
         )  # fmt: skip
-    rows.append(("holding, no costs", *_figures(walk["holding"]), *[""] * 6))
+    rows.append(("holding, no costs", *return_risk(walk["holding"]), *[""] * 6))
     heads = ("", "Return", "Sharpe", "Drawdown", "Trades", "Liquidated", "Fees", "Funding", "Capital first", "Last")
     return Table(
         heads=heads, rows=rows,
         caption=f"The walk, {walk['first'][:10]} to {walk['last'][:10]}: {walk['bars']:,} bars that nothing had seen",
     )  # fmt: skip
-
-
-def _figures(figures: Mapping[str, Any]) -> tuple[str, str, str]:
-    return (
-        percent(_known(figures["total_return"])),
-        number(_known(figures["sharpe_ratio"])),
-        percent(_known(figures["max_drawdown"]), signed=False),
-    )
-
-
-def _known(value: float | None) -> float:
-    return float("nan") if value is None else value
 
 
 def _stages(result: PipelineResult) -> Table:
@@ -265,8 +253,8 @@ def _parameters(found: Mapping[str, Any]) -> list[Part]:
         names = dict.fromkeys(name for search in done for name in search["parameters"])
         rows = [
             (
-                search["regime"], number(_known(search["score"])), number(_known(search["test_sharpe"])),
-                number(_known(search["deflated_sharpe"])), number(_known(search["pbo"])), f"{search['trials']:,}",
+                search["regime"], number(known(search["score"])), number(known(search["test_sharpe"])),
+                number(known(search["deflated_sharpe"])), number(known(search["pbo"])), f"{search['trials']:,}",
                 "passed" if search["passed"] else "not passed",
             )
             for search in done
@@ -305,10 +293,10 @@ def _evolution(found: Mapping[str, Any]) -> list[Part]:
     if champions:
         rows = [
             (
-                champion["fingerprint"][:10], number(_known(champion["validation_sharpe"])),
-                number(_known(champion["test_sharpe"])),
+                champion["fingerprint"][:10], number(known(champion["validation_sharpe"])),
+                number(known(champion["test_sharpe"])),
                 MISSING if champion["p_value"] is None else f"{champion['p_value']:.3f}",
-                number(_known(champion["deflated_sharpe"])), "passed" if champion["passed"] else "not passed",
+                number(known(champion["deflated_sharpe"])), "passed" if champion["passed"] else "not passed",
             )
             for champion in champions
         ]  # fmt: skip
@@ -333,7 +321,7 @@ def _agent(found: Mapping[str, Any]) -> list[Part]:
     parts: list[Part] = [Words(text=found["reason"])]
     if found.get("looks"):
         parts += learning_charts(found["looks"])
-    rows = [("the chosen seed", *_figures(test)), *((name.replace("_", " "), percent(growth), "", "")
+    rows = [("the chosen seed", *return_risk(test)), *((name.replace("_", " "), percent(growth), "", "")
             for name, growth in found["baselines"].items())]  # fmt: skip
     risks = [
         ("Trades", f"{test['trades']:,}"),
@@ -341,7 +329,7 @@ def _agent(found: Mapping[str, Any]) -> list[Part]:
         ("Bars above a margin ratio of 0.7", percent(test["strained"], signed=False)),
         ("Funding paid", money(test["funding"])),
         ("Fees paid", money(test["fees"])),
-        ("Its own actions at shuffled times did as well", percent(_known(found["luck"]), signed=False)),
+        ("Its own actions at shuffled times did as well", percent(known(found["luck"]), signed=False)),
         ("Times the test bars were opened", f"{found['opening']:,}"),
     ]
     return [
@@ -353,7 +341,7 @@ def _agent(found: Mapping[str, Any]) -> list[Part]:
 
 def _allocation(rehearsed: Mapping[str, Any], allocated: Mapping[str, Any]) -> list[Part]:
     rows = [
-        (name, *_figures(member["figures"]), f"{member['trades']:,}", f"{member['wins']:,}")
+        (name, *return_risk(member["figures"]), f"{member['trades']:,}", f"{member['wins']:,}")
         for name, member in rehearsed["members"].items()
     ]
     learnt = rehearsed["weights"]
@@ -384,10 +372,10 @@ def _allocation(rehearsed: Mapping[str, Any], allocated: Mapping[str, Any]) -> l
         ("cash", percent(plan["cash_weight"], signed=False), money(plan["cash_weight"] * plan["total_capital"]), "")
     )
     measures = [
-        ("Forecast of a bad day's loss", percent(_known(plan["forecast_loss"]), signed=False)),
-        ("Risk budget", percent(_known(plan["risk_budget"]), signed=False)),
-        ("Effective number of members (1 / HHI)", number(_known(plan["effective_number"]))),
-        ("Diversification", number(_known(plan["diversification"]))),
+        ("Forecast of a bad day's loss", percent(known(plan["forecast_loss"]), signed=False)),
+        ("Risk budget", percent(known(plan["risk_budget"]), signed=False)),
+        ("Effective number of members (1 / HHI)", number(known(plan["effective_number"]))),
+        ("Diversification", number(known(plan["diversification"]))),
     ]
     return [
         *parts,
@@ -404,7 +392,7 @@ def _evidence(result: PipelineResult) -> list[Part]:
     walk = result.walk
     rows = [
         (
-            "AIStrategy" if name == _OWN else name, number(_known(found["p_value"])), number(_known(found["deflated"])),
+            "AIStrategy" if name == _OWN else name, number(known(found["p_value"])), number(known(found["deflated"])),
             f"{found['trials']:,}",
         )
         for name, found in walk["evidence"].items()
