@@ -58,24 +58,28 @@ def test_independent_values_are_not_often_taken_for_clustered_ones() -> None:
 
 def test_the_charts_add_up_scipys_likelihood_ratios() -> None:
     stats = pytest.importorskip("scipy.stats")
-    values = np.random.default_rng(12).standard_t(3, 900)
-    values[700:] *= 2.0
     detector = GarchCusum(memory=500)  # learns once, from the first 500
-    level, alpha, _, nu = garch_fit(values[:500] ** 2)
-    assert alpha == 0.0
-    scale, expected = np.sqrt(level), None
-    charts = np.zeros(3)
-    for t, value in enumerate(values):
-        for j, factor in enumerate((2.0, 3.0, 0.5)):
-            ratio = stats.t.logpdf(value, nu, scale=factor * scale) - stats.t.logpdf(value, nu, scale=scale)
-            charts[j] = max(0.0, charts[j] + ratio)
-        # What was learnt from is tested when it is complete.
-        if np.max(charts - [0.0, 0.0, 1.0]) > detector.threshold + detector.caution:
-            expected = t
-            break
-    assert expected is not None
-    assert expected > 700
-    assert Channel([detector]).scan(values)[0] == expected
+    independent = 0
+    for seed in range(20):
+        values = np.random.default_rng(seed).standard_t(3, 900)
+        values[700:] *= 2.0
+        level, alpha, _, nu = garch_fit(values[:500] ** 2)
+        if alpha > 0.0:  # taken for clustered: its forecasts move with every value
+            continue
+        independent += 1
+        scale, expected = np.sqrt(level), None
+        charts = np.zeros(3)
+        for t, value in enumerate(values):
+            for j, factor in enumerate((2.0, 3.0, 0.5)):
+                ratio = stats.t.logpdf(value, nu, scale=factor * scale) - stats.t.logpdf(value, nu, scale=scale)
+                charts[j] = max(0.0, charts[j] + ratio)
+            # What was learnt from is tested when it is complete.
+            if np.max(charts - [0.0, 0.0, 1.0]) > detector.threshold + detector.caution:
+                expected = t
+                break
+        assert expected is not None
+        assert Channel([detector]).scan(values)[0] == max(expected, 499)
+    assert independent >= 16
 
 
 def test_a_cluster_is_no_change_where_clusters_are_usual() -> None:
