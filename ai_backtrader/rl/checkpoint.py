@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ _KINDS = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "U64": "<u8", "U8": "|u1", "
 _NAMES = {np.dtype(kind): name for name, kind in _KINDS.items()}
 _BLANK = "0" * 64
 _MEND = "restore it from a copy, or train anew"
+_SETTINGS = re.compile(r"(?P<kind>\w+)\((?P<fields>\w+=.*)\)", re.DOTALL)
+_LONGEST = 80  # characters of a value in a message
 
 
 def write_checkpoint(path: str | Path, *, identity: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -111,17 +114,69 @@ def check_identity(path: str | Path, theirs: Mapping[str, Any], ours: Mapping[st
     Raises
     ------
     SettingsError
-        Naming everything that differs.
+        Naming everything that differs; of settings only the fields that do.
     """
     own = json.loads(json.dumps(dict(ours)))
     faults = [
-        f"{name} was {theirs.get(name)!r}, is {own.get(name)!r}"
-        for name in sorted({*theirs, *own})
-        if theirs.get(name) != own.get(name)
+        words for name in sorted({*theirs, *own}) for words in _differences(name, theirs.get(name), own.get(name))
     ]
     if faults:
         faults[-1] += "; load it with what it was made with, or train anew"
         raise SettingsError(f"checkpoint {path} belongs to something else", faults)
+
+
+def _differences(name: str, theirs: Any, ours: Any) -> Iterator[str]:
+    """What differs in a value of an identity, field by field where it has fields."""
+    if theirs == ours:
+        return
+    before, after = _fields(theirs), _fields(ours)
+    if before is not None and after is not None and before[0] == after[0]:
+        for field in sorted({*before[1], *after[1]}):
+            yield from _differences(f"{name}.{field}", before[1].get(field, _MISSING), after[1].get(field, _MISSING))
+        return
+    yield f"{name} was {_shown(theirs)}, is {_shown(ours)}"
+
+
+def _fields(value: Any) -> tuple[str, Mapping[str, Any]] | None:
+    """Kind and fields of a mapping, or of the text of settings, ``Kind(name=value, …)``; None of anything else."""
+    if isinstance(value, Mapping):
+        return "", value
+    found = _SETTINGS.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        return None
+    parts = [part.partition("=") for part in _parted(found["fields"])]
+    return found["kind"], {field.strip(): _Text(text) for field, equals, text in parts if equals}
+
+
+def _parted(text: str) -> list[str]:
+    """Text cut at the commas that stand in no bracket and no quotes."""
+    parts, depth, quote = [""], 0, ""
+    for character in text:
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"":
+            quote = character
+        elif character in "([{":
+            depth += 1
+        elif character in ")]}":
+            depth -= 1
+        elif character == "," and not depth:
+            parts.append("")
+            continue
+        parts[-1] += character
+    return parts
+
+
+class _Text(str):
+    """Source text of a value, which is shown as it is."""
+
+
+_MISSING = _Text("missing")  # a field that the settings of another version do not have
+
+
+def _shown(value: Any) -> str:
+    text = str(value) if isinstance(value, _Text) else repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def _digest(text: bytes, body: bytes) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from ai_backtrader.errors import AIBacktraderError, SettingsError
 from ai_backtrader.rl.agents import LeverageRLAgent, RLAgent
-from ai_backtrader.rl.checkpoint import read_checkpoint, write_checkpoint
+from ai_backtrader.rl.checkpoint import check_identity, read_checkpoint, write_checkpoint
 from ai_backtrader.rl.saving import load_network, load_training, load_weights, save_network, save_training
 from ai_backtrader.rl.settings import DQNSettings
 
@@ -107,6 +107,34 @@ def test_what_belongs_to_something_else_is_refused_by_name(rooms: Any, tmp_path:
     with pytest.raises(SettingsError, match="environment was"):
         load_network(trainer.dqn, path, feature_version="a/1")
     np.testing.assert_array_equal(trainer.dqn.memory.online, before)
+
+
+def test_of_settings_only_the_fields_that_differ_are_told() -> None:
+    before = {
+        "dqn": repr(DQNSettings()), "steps": 5,
+        "environment": "Env(tiers=Tiers(rows=((1.0, 2), (3.0,)), name='a, b=c'), cash=1.0)",
+        "segments": {"train": [0, 10], "test": [10, 20]},
+    }  # fmt: skip
+    after = {
+        "dqn": repr(DQNSettings(hidden=(64,), gamma=0.5)), "steps": 5,
+        "environment": "Env(tiers=Tiers(rows=((1.0, 2),), name='a, b=c'), cash=1.0, fee=0.1)",
+        "segments": {"train": [0, 11], "test": [10, 20]},
+    }  # fmt: skip
+    with pytest.raises(SettingsError, match="belongs to something else") as refused:
+        check_identity("x", before, after)
+    assert list(refused.value.faults) == [
+        f"dqn.gamma was {DQNSettings().gamma}, is 0.5",
+        "dqn.hidden was (128, 64, 32), is (64,)",
+        "environment.fee was missing, is 0.1",
+        "environment.tiers.rows was ((1.0, 2), (3.0,)), is ((1.0, 2),)",
+        "segments.train was [0, 10], is [0, 11]; load it with what it was made with, or train anew",
+    ]
+    check_identity("x", before, dict(before))
+
+
+def test_what_is_long_is_cut_in_the_message() -> None:
+    with pytest.raises(SettingsError, match=r"data was 'a{78}…, is 'b'; load it with"):
+        check_identity("x", {"data": "a" * 200}, {"data": "b"})
 
 
 def test_weights_alone_come_from_trainings_and_networks_alike(rooms: Any, tmp_path: Path) -> None:
