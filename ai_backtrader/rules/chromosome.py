@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -28,7 +28,11 @@ class Required(NamedTuple):
     filters: int
 
 
-@dataclass(frozen=True, kw_only=True)
+_NO_GENES = Section()
+_USUAL_RISK = RiskParameters()
+
+
+@dataclass(frozen=True, kw_only=True, init=False)
 class StrategyChromosome(RemembersHash):
     """A strategy: when to go long or short, when to leave, what must hold for any entry, how much to risk.
 
@@ -72,13 +76,28 @@ class StrategyChromosome(RemembersHash):
     True
     """
 
-    entry_long: Section = field(default_factory=Section)
-    entry_short: Section = field(default_factory=Section)
-    exit: Section = field(default_factory=Section)
-    filters: Section = field(default_factory=Section)
-    risk: RiskParameters = field(default_factory=RiskParameters)
+    entry_long: Section = _NO_GENES
+    entry_short: Section = _NO_GENES
+    exit: Section = _NO_GENES
+    filters: Section = _NO_GENES
+    risk: RiskParameters = _USUAL_RISK
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        *,
+        entry_long: Section = _NO_GENES,
+        entry_short: Section = _NO_GENES,
+        exit: Section = _NO_GENES,
+        filters: Section = _NO_GENES,
+        risk: RiskParameters = _USUAL_RISK,
+    ) -> None:
+        # A frozen dataclass's own __init__ takes twice as long, and searches make many chromosomes.
+        values = self.__dict__
+        values["entry_long"] = entry_long
+        values["entry_short"] = entry_short
+        values["exit"] = exit
+        values["filters"] = filters
+        values["risk"] = risk
         if not self._is_plain():
             self._check()
         # One form for one meaning: a count that says what the section does anyway is left out.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -121,6 +122,10 @@ def _checked_params(kind: SeriesKind, params: object) -> tuple[Number, ...]:
     return found
 
 
+# Searches draw the same few thousand series over and over: one object for each, which remembers its hash.
+_drawn_before = functools.lru_cache(maxsize=8192)(Series)
+
+
 def nearest_series(name: str, params: Sequence[float]) -> Series:
     """The valid series nearest to these parameters: held inside the ranges, rounded, fast made smaller than slow.
 
@@ -137,7 +142,7 @@ def nearest_series(name: str, params: Sequence[float]) -> Series:
         fast, slow = sorted(values[:2])
         values[0] = kind.parameters[0].nearest(fast)
         values[1] = kind.parameters[1].nearest(max(slow, values[0] + 1))
-    return Series(name, tuple(values))
+    return _drawn_before(name, tuple(values))
 
 
 _BETWEEN = Operator.BETWEEN

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 import inspect
+import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ import numpy as np
 from ai_backtrader.checkpoints import read_checkpoint, write_checkpoint
 from ai_backtrader.checks import Faults
 from ai_backtrader.errors import AIBacktraderError
+from ai_backtrader.evidence import TrialKey, TrialLedger
 from ai_backtrader.executors import Map, open_executor
 from ai_backtrader.market import MarketData
 from ai_backtrader.rules import StrategyChromosome
@@ -114,6 +117,8 @@ class StrategyEvolver:
         checkpoint: str | Path | None = None,
         resume: bool = False,
         on_generation: Callable[[Generation], None] | None = None,
+        data: MarketData | None = None,
+        ledger: TrialLedger | None = None,
     ) -> StrategyChromosome:
         """Evolve strategies by a fitness function and give the best.
 
@@ -132,6 +137,10 @@ class StrategyEvolver:
             As in :func:`~ai_backtrader.strategy_evolver.evolve`; the function must be the same one.
         on_generation
             Called after each generation.
+        data, ledger
+            The data that the function scores on, and who counts the trials made on them: every evaluation is counted
+            under ``TrialKey(data.fingerprint, "evolved")``, as :func:`~ai_backtrader.strategy_evolver.evolve` does, but
+            without a Sharpe ratio, which a score need not be. Counted once where a search is resumed or repeated.
 
         Raises
         ------
@@ -144,7 +153,7 @@ class StrategyEvolver:
         -----
         The loop runs on between evaluations; a slow function that is not async holds it up while it computes.
         """
-        self._check(n_generations, fitness_fn, checkpoint, resume)
+        self._check(n_generations, fitness_fn, checkpoint, resume, data, ledger)
         representation = chromosomes(max_leverage=self.max_leverage)
         evolution = Evolution(representation, self.settings, rng=np.random.default_rng(self.seed))
         identity = {
@@ -160,6 +169,11 @@ class StrategyEvolver:
                 scores = await _evaluated(fitness_fn, evolution.ask(), None if here else apply)
                 generation = evolution.tell(scores)
                 _report(generation)
+                if ledger is not None and data is not None:
+                    # Before the checkpoint: a search that is cut off between the two tells the same batch again.
+                    key, batch = TrialKey(data.fingerprint, "evolved"), generation.number
+                    unmeasured = np.full(generation.evaluated, np.nan)
+                    ledger.add_trials(key, unmeasured, run_id=_run_id(identity, evolution.history[0]), batch=batch)
                 if checkpoint is not None:
                     write_checkpoint(
                         checkpoint, schema=SCHEMA, identity=identity, state={"evolution": dump_evolution(evolution)}
@@ -168,14 +182,26 @@ class StrategyEvolver:
                     on_generation(generation)
         return evolution.best.candidate
 
-    def _check(self, n_generations: int, fitness_fn: object, checkpoint: object, resume: bool) -> None:
+    def _check(
+        self, n_generations: int, fitness_fn: object, checkpoint: object, resume: bool, data: object, ledger: object
+    ) -> None:
         faults = Faults("run_evolution")
         faults.whole("n_generations", n_generations, low=1)
         if not callable(fitness_fn):
             faults.add(f"fitness_fn must be a function of a chromosome, got {fitness_fn!r}")
         if resume and checkpoint is None:
             faults.add("resume needs the checkpoint to resume from")
+        if data is not None and not isinstance(data, MarketData):
+            faults.add(f"data must be MarketData, got {data!r}")
+        if (ledger is None) != (data is None):
+            faults.add("ledger and data belong together: trials are counted for the data that they were made on")
         faults.raise_if_any()
+
+
+def _run_id(identity: dict[str, Any], first: Generation) -> str:
+    """Name of a search: the same when it is resumed or repeated, another where another function gives other scores."""
+    content = json.dumps([identity, repr(first.best), repr(first.median)], sort_keys=True, default=str)
+    return "run_evolution-" + hashlib.sha256(content.encode()).hexdigest()
 
 
 def _report(generation: Generation) -> None:

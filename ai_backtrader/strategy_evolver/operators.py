@@ -150,7 +150,10 @@ def mutate(
     while True:
         if rng.random() < 0.25:
             risk = _moved_risk(changed.risk, rng, max_leverage)
-            changed = StrategyChromosome(**changed.sections, risk=risk)
+            changed = StrategyChromosome(
+                entry_long=changed.entry_long, entry_short=changed.entry_short,
+                exit=changed.exit, filters=changed.filters, risk=risk,
+            )  # fmt: skip
         else:
             changed = _with_changed_section(changed, rng)
         if rng.random() < 0.7:

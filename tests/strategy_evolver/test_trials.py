@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from ai_backtrader.errors import SettingsError
 from ai_backtrader.events import Event, StrategyEvolved
 from ai_backtrader.evidence import MemoryLedger, TrialKey, deflated_sharpe_ratio, kurtosis, skewness
 from ai_backtrader.market import MarketData
+from ai_backtrader.rules import StrategyChromosome
 from ai_backtrader.simulation import Simulator
-from ai_backtrader.strategy_evolver import EvolutionResult, evolve, search
+from ai_backtrader.strategy_evolver import EvolutionResult, EvolverSettings, StrategyEvolver, evolve, search
 
 
 class Notebook:
@@ -113,3 +117,62 @@ def test_each_champion_goes_to_the_journal(edge_market: MarketData) -> None:
         assert event.figures["deflated_sharpe"] == champion.deflated_sharpe
         assert isinstance(event.at, dt.datetime)
         assert np.datetime64(event.at) == edge_market.times[-1]
+
+
+def _many_series(chromosome: StrategyChromosome) -> float:
+    return float(len(chromosome.series))
+
+
+def _few_series(chromosome: StrategyChromosome) -> float:
+    return -float(len(chromosome.series))
+
+
+def _evolved_by(fitness_fn: Any, generations: int = 3, **options: Any) -> StrategyEvolver:
+    evolver = StrategyEvolver(EvolverSettings(population=10, islands=1), seed=1)
+    asyncio.run(evolver.run_evolution(generations, fitness_fn=fitness_fn, **options))
+    return evolver
+
+
+def _evaluations(evolver: StrategyEvolver) -> int:
+    return evolver.history[-1].evaluations
+
+
+def test_a_search_by_any_function_counts_its_evaluations_once_and_without_a_sharpe_ratio(
+    walk: MarketData, tmp_path: Path
+) -> None:
+    ledger, key = MemoryLedger(), TrialKey(walk.fingerprint, "evolved")
+    many = _evaluations(_evolved_by(_many_series, data=walk, ledger=ledger))
+    assert ledger.trials(key).n_trials == many > 20
+    assert ledger.trials(key).n_measured == 0
+    _evolved_by(_many_series, data=walk, ledger=ledger)  # the same search again
+    assert ledger.trials(key).n_trials == many
+    both = many + _evaluations(_evolved_by(_few_series, data=walk, ledger=ledger))
+    assert ledger.trials(key).n_trials == both
+
+    resumed, kept = MemoryLedger(), tmp_path / "search.json"
+    _evolved_by(_many_series, 2, data=walk, ledger=resumed, checkpoint=kept)
+    _evolved_by(_many_series, data=walk, ledger=resumed, checkpoint=kept, resume=True)
+    assert resumed.trials(key).n_trials == many
+
+
+def test_trials_by_any_function_make_the_next_searchs_sharpe_ratios_count_for_less(edge_market: MarketData) -> None:
+    alone = _search(edge_market, MemoryLedger())
+    ledger = MemoryLedger()
+    _evolved_by(_many_series, data=edge_market, ledger=ledger)
+    after = _search(edge_market, ledger)
+    pairs = [
+        (before.deflated_sharpe, now.deflated_sharpe)
+        for before, now in zip(alone.champions, after.champions, strict=True)
+        if before.deflated_sharpe is not None and now.deflated_sharpe is not None
+    ]
+    assert pairs
+    assert all(now < before or math.isclose(before, 0.0, abs_tol=1e-12) for before, now in pairs)
+
+
+def test_a_ledger_without_the_data_that_it_counts_for_is_refused(walk: MarketData) -> None:
+    with pytest.raises(SettingsError, match="ledger and data belong together"):
+        _evolved_by(_many_series, ledger=MemoryLedger())
+    with pytest.raises(SettingsError, match="ledger and data belong together"):
+        _evolved_by(_many_series, data=walk)
+    with pytest.raises(SettingsError, match="data must be MarketData, got 'BTC'"):
+        _evolved_by(_many_series, data="BTC", ledger=MemoryLedger())
