@@ -9,7 +9,7 @@ at once: any alarm of any series counts, as a false one before the change and as
 see the return for the mean and its absolute value for the volatility. "known process" is no detector but a yardstick:
 the CUSUM of likelihood ratios that is given the true density, the true GARCH recursion with its parameters and the true
 factor of the change, with the threshold at which it uses the whole allowance of false alarms (.05, .10, .15 in 1000
-bars).
+bars). For win rates it is the CUSUM that is given both rates, at .05 in 1000 trades.
 
 A run is missed where no alarm comes within 1500 bars (trades) after the change. A stream on which an alarm was already
 raised in the last 500 bars before the change is counted apart ("early"), because the channel is then still learning.
@@ -48,6 +48,7 @@ NOISE: dict[str, Callable[[np.random.Generator, int], Array]] = {
     "GARCH": lambda rng, n: garch(rng.normal(size=n + 500))[500:],
 }
 CHANGES = {"mean +1σ": (1.0, 1.0), "mean +2σ": (2.0, 1.0), "vol x2": (0.0, 2.0), "vol x3": (0.0, 3.0)}
+QUIET_RATES = (0.3, 0.55, 0.7)
 WIN_RATES = {".55→.35": (0.55, 0.35), ".6→.2": (0.6, 0.2)}
 
 
@@ -98,6 +99,29 @@ def bound(kind: str, factor: float, first_seed: int, bars: int = 1_000_000) -> D
     return lambda values: known_process(values, *model, factor, high)
 
 
+@njit(cache=False)
+def known_rates(wins: Array, before: float, after: float, threshold: float) -> list[int]:
+    """Alarms of the likelihood-ratio CUSUM that knows the rate before the change and the one after it."""
+    found = [0][:0]
+    total, won, lost = 0.0, np.log(after / before), np.log((1.0 - after) / (1.0 - before))
+    for i in range(wins.shape[0]):
+        total = max(0.0, total + (won if wins[i] > 0.0 else lost))
+        if total > threshold:
+            found.append(i)
+            total = 0.0
+    return found
+
+
+def win_rate_bound(before: float, after: float, first_seed: int, trades: int = 1_000_000) -> Detect:
+    quiet = (np.random.default_rng([first_seed, 3]).random(trades) < before).astype(float)
+    low, high = 1.0, 15.0
+    for _ in range(14):
+        middle = (low + high) / 2.0
+        rate = 1000.0 * len(known_rates(quiet, before, after, middle)) / trades
+        low, high = (middle, high) if rate > ALLOWED["normal"] else (low, middle)
+    return lambda wins: known_rates(wins, before, after, high)
+
+
 def ours_win_rate(wins: Array) -> list[int]:
     return [int(i) for i in Channel(DriftSettings().win_rate_detectors).scan(wins)]
 
@@ -143,6 +167,10 @@ def changed(noise: Callable[[np.random.Generator, int], Array], mean: float, sca
     return stream
 
 
+def winning(rate: float) -> Callable[[np.random.Generator, int], Array]:
+    return lambda rng, n: (rng.random(n) < rate).astype(float)
+
+
 def falling(before: float, after: float) -> Callable[..., Array]:
     def stream(rng: np.random.Generator) -> Array:
         rate = np.where(np.arange(CHANGE + AFTER) < CHANGE, before, after)
@@ -173,11 +201,10 @@ def main() -> None:
             quiet = false_alarms(detect, noise, seeds, args.quiet_bars)
             cells = [f"{change} {delays(detect, changed(noise, *size), seeds)}" for change, size in CHANGES.items()]
             print(f"  {kind:7s} {quiet:6.3f}   " + "   ".join(cells), flush=True)
-        quiet = false_alarms(
-            detect_win_rate, lambda rng, n: (rng.random(n) < 0.55).astype(float), seeds, args.quiet_bars
-        )
+        quiets = [false_alarms(detect_win_rate, winning(rate), seeds, args.quiet_bars) for rate in QUIET_RATES]
         cells = [f"{change} {delays(detect_win_rate, falling(*rates), seeds)}" for change, rates in WIN_RATES.items()]
-        print(f"  wins    {quiet:6.3f}   " + "   ".join(cells))
+        print(f"  wins    {quiets[1]:6.3f}   " + "   ".join(cells), end="   ")
+        print("; false alarms at " + ", ".join(f"{r:g}: {q:.3f}" for r, q in zip(QUIET_RATES, quiets, strict=True)))
         print(f"  {time.process_time() - began:.1f} s of CPU")
     if not args.quick:
         print("\nknown process: median delay in bars (missed) at the whole allowance of false alarms")
@@ -188,6 +215,11 @@ def main() -> None:
                     known = bound(kind, factor, args.first_seed)
                     cells.append(f"{change} {delays(known, changed(noise, mean, factor), seeds)}")
             print(f"  {kind:7s} {ALLOWED[kind]:.2f}   " + "   ".join(cells), flush=True)
+        cells = [
+            f"{change} {delays(win_rate_bound(*rates, args.first_seed), falling(*rates), seeds)}"
+            for change, rates in WIN_RATES.items()
+        ]
+        print(f"  wins    {ALLOWED['normal']:.2f}   " + "   ".join(cells))
 
 
 if __name__ == "__main__":

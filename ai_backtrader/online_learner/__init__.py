@@ -1,6 +1,14 @@
 """The online learner: health, drift and outcome patterns, from trade to trade."""
 
-from ai_backtrader.online_learner.detectors import Adwin, Channel, Detector, GarchCusum, PageHinkley, WindowedZ
+from ai_backtrader.online_learner.detectors import (
+    Adwin,
+    BernoulliGlr,
+    Channel,
+    Detector,
+    GarchCusum,
+    PageHinkley,
+    WindowedZ,
+)
 from ai_backtrader.online_learner.drift import DriftEvent, DriftMonitor, drift_series
 from ai_backtrader.online_learner.health import (
     HealthMonitor,
@@ -24,6 +32,7 @@ from ai_backtrader.online_learner.settings import (
 
 __all__ = [
     "Adwin",
+    "BernoulliGlr",
     "Channel",
     "Detector",
     "DriftEvent",

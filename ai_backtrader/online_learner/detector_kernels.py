@@ -11,10 +11,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from ai_backtrader.online_learner.bernoulli_kernels import bernoulli_glr_step
 from ai_backtrader.online_learner.garch_kernels import garch_cusum_restart, garch_cusum_step
 
 __all__ = [
     "ADWIN",
+    "BERNOULLI_GLR",
     "GARCH_CUSUM",
     "PAGE_HINKLEY",
     "WINDOWED_Z",
@@ -26,7 +28,7 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-WINDOWED_Z, ADWIN, PAGE_HINKLEY, GARCH_CUSUM = 0, 1, 2, 3
+WINDOWED_Z, ADWIN, PAGE_HINKLEY, GARCH_CUSUM, BERNOULLI_GLR = 0, 1, 2, 3, 4
 
 _ADWIN_HEADER = 5  # width, total, variance, rows in use, ticks
 _ADWIN_ROWS = 40  # a row holds buckets of 2**row values: more than any run will see
@@ -180,7 +182,7 @@ def _detect(
         elif kinds[i] == PAGE_HINKLEY:
             alarm = _page_hinkley_step(params[i], part, inflation, x)
         else:
-            alarm = False  # learns its own scale: see _detect_unscaled
+            alarm = False  # needs no scale: see _detect_unscaled
         if alarm:
             alarms |= 1 << i
     return alarms
@@ -192,7 +194,14 @@ def _detect_unscaled(
 ) -> int:
     alarms = 0
     for i in range(kinds.shape[0]):
-        if kinds[i] == GARCH_CUSUM and garch_cusum_step(params[i], state[offsets[i] : offsets[i + 1]], x):
+        part = state[offsets[i] : offsets[i + 1]]
+        if kinds[i] == GARCH_CUSUM:
+            alarm = garch_cusum_step(params[i], part, x)
+        elif kinds[i] == BERNOULLI_GLR:
+            alarm = bernoulli_glr_step(params[i], part, x)
+        else:
+            alarm = False
+        if alarm:
             alarms |= 1 << i
     return alarms
 
@@ -201,10 +210,11 @@ def _detect_unscaled(
 def _restart(kinds: NDArray[np.int64], offsets: NDArray[np.int64], state: Array, unscaled: bool) -> None:
     for i in range(kinds.shape[0]):
         part = state[offsets[i] : offsets[i + 1]]
-        if kinds[i] != GARCH_CUSUM:
+        if kinds[i] == GARCH_CUSUM:
+            if unscaled:
+                garch_cusum_restart(part)
+        elif unscaled or kinds[i] != BERNOULLI_GLR:
             part[:] = 0.0
-        elif unscaled:
-            garch_cusum_restart(part)
 
 
 @njit(cache=True)

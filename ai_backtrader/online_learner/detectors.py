@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from ai_backtrader.checks import Faults
 from ai_backtrader.errors import SettingsError
 from ai_backtrader.online_learner import detector_kernels as kernels
+from ai_backtrader.online_learner.bernoulli_kernels import bernoulli_glr_size
 from ai_backtrader.online_learner.encoding import pack, unpack
 from ai_backtrader.online_learner.garch_kernels import garch_cusum_size
 
-__all__ = ["Adwin", "Channel", "Detector", "GarchCusum", "PageHinkley", "WindowedZ"]
+__all__ = ["Adwin", "BernoulliGlr", "Channel", "Detector", "GarchCusum", "PageHinkley", "WindowedZ"]
 
 _N_PARAMS = 7
 
@@ -229,6 +230,42 @@ class GarchCusum:
     def size(self) -> int:
         """Length of its state."""
         return garch_cusum_size(self.memory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BernoulliGlr:
+    """Generalised likelihood ratio for a win rate that changes, up or down, by any amount and at any trade so far.
+
+    A value above 0 is a win, any other a loss. The likelihood of "one rate until trade k, another since" over that of
+    "one rate" is taken at its greatest over all k and both rates (Siegmund and Venkatraman 1995), exactly, at the cost
+    of some ten to thirty values of k a trade: there is no window, no rate to be given, and nothing to warm up. After an
+    alarm it starts afresh.
+
+    Attributes
+    ----------
+    threshold
+        Alarm above this log likelihood ratio. 11 gives 0.02 false alarms in 1000 trades, at rates of 0.3 to 0.7; 1 more
+        makes them 2.5 times rarer. Fewer at rates near 0 and 1.
+    """
+
+    threshold: float = 11.0
+    name = "bernoulli_glr"
+    kind = kernels.BERNOULLI_GLR
+
+    def __post_init__(self) -> None:
+        faults = Faults("BernoulliGlr")
+        faults.number("threshold", self.threshold, above=0.0)
+        faults.raise_if_any()
+
+    @property
+    def params(self) -> tuple[float, ...]:
+        """What the kernel takes."""
+        return (self.threshold,)
+
+    @property
+    def size(self) -> int:
+        """Length of its state."""
+        return bernoulli_glr_size()
 
 
 class Channel:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ai_backtrader.checks import Faults
-from ai_backtrader.online_learner.detectors import Adwin, Detector, GarchCusum, PageHinkley, WindowedZ
+from ai_backtrader.online_learner.detectors import (
+    Adwin,
+    BernoulliGlr,
+    Detector,
+    GarchCusum,
+    PageHinkley,
+    WindowedZ,
+)
 
 __all__ = [
     "DRIFT_SERIES",
@@ -18,6 +25,9 @@ __all__ = [
 
 HEALTH_RULES = ("consecutive_losses", "win_rate", "average_pnl", "calibrated")
 DRIFT_SERIES = ("momentum", "volatility", "volume")
+
+# Detectors that understand one series alone.
+_SPECIAL: dict[str, tuple[type, ...]] = {"volatility_detectors": (GarchCusum,), "win_rate_detectors": (BernoulliGlr,)}
 
 # Market features that mean the same at any price and in any year; prices and raw volumes would not.
 _FEATURES = (
@@ -122,8 +132,7 @@ class DriftSettings:
         For volatility; None takes ``detectors``. ``(GarchCusum(), Adwin())`` sees a jump earlier, for more false alarms
         (under normal noise 0.03 to 0.04 in 1000 bars).
     win_rate_detectors
-        For the win rate of each strategy, fed 1 or 0 at each trade; trades are rarer than bars, so ADWIN tests at every
-        fourth.
+        For the win rate of each strategy, fed 1 or 0 at each trade.
     warm_up
         Bars to learn scale and correlation from, at the start and after each alarm; at least 30.
     clip
@@ -137,7 +146,7 @@ class DriftSettings:
     series: tuple[str, ...] = DRIFT_SERIES
     detectors: tuple[Detector, ...] = (WindowedZ(threshold=4.7), Adwin())
     volatility_detectors: tuple[Detector, ...] | None = None
-    win_rate_detectors: tuple[Detector, ...] = (Adwin(clock=4),)
+    win_rate_detectors: tuple[Detector, ...] = (BernoulliGlr(),)
     warm_up: int = 500
     clip: float = 8.0
     lags: int = 30
@@ -153,14 +162,17 @@ class DriftSettings:
                 continue
             if not isinstance(given, tuple) or not given:
                 faults.add(f"{name} must be a tuple of one or more detectors, got {given!r}")
-            elif name == "volatility_detectors":
-                if not all(isinstance(detector, (GarchCusum, WindowedZ, Adwin, PageHinkley)) for detector in given):
-                    faults.add(f"{name} must hold GarchCusum, WindowedZ, Adwin or PageHinkley, got {given!r}")
-            elif not all(isinstance(detector, (WindowedZ, Adwin, PageHinkley)) for detector in given):
-                only = "; GarchCusum is for volatility_detectors" if any(
-                    isinstance(detector, GarchCusum) for detector in given
-                ) else ""  # fmt: skip
-                faults.add(f"{name} must hold WindowedZ, Adwin or PageHinkley, got {given!r}{only}")
+                continue
+            kinds = (*_SPECIAL.get(name, ()), WindowedZ, Adwin, PageHinkley)
+            if not all(isinstance(detector, kinds) for detector in given):
+                elsewhere = "".join(
+                    f"; {kind.__name__} is for {other}"
+                    for other, special in _SPECIAL.items()
+                    for kind in special
+                    if other != name and any(isinstance(detector, kind) for detector in given)
+                )
+                *most, last = (kind.__name__ for kind in kinds)
+                faults.add(f"{name} must hold {', '.join(most)} or {last}, got {given!r}{elsewhere}")
         faults.whole("warm_up", self.warm_up, low=30)
         faults.number("clip", self.clip, above=0.0)
         faults.whole("lags", self.lags, low=0)

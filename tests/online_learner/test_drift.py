@@ -89,7 +89,7 @@ def test_a_jump_of_volatility_is_found_under_heavy_tails_and_in_clusters(kind: s
     assert np.median(found) <= delay
 
 
-@pytest.mark.parametrize(("before", "after", "delay"), [(0.55, 0.35, 227.0), (0.6, 0.2, 67.0)])
+@pytest.mark.parametrize(("before", "after", "delay"), [(0.55, 0.35, 135.0), (0.6, 0.2, 35.0)])
 def test_a_win_rate_that_falls_is_found(before: float, after: float, delay: float) -> None:
     found = []
     for seed in range(40):
@@ -175,7 +175,7 @@ def test_a_strategys_falling_win_rate_asks_for_that_strategy(closed_trade: Calla
         learner.on_trade_complete(closed_trade(1.0 if won else -0.8))
     (request,) = learner.take_requests()
     assert (request.symbol, request.strategy_id) == ("X", "s")
-    assert request.reason == "drift of s on X: win_rate (adwin)"
+    assert request.reason == "drift of s on X: win_rate (bernoulli_glr)"
 
 
 def test_real_bars_ask_a_few_times_a_year(shared_csv: Callable[[str], object]) -> None:
