@@ -16,9 +16,10 @@ from ai_backtrader.evidence import MemoryLedger, SealedOpening, TrialCount, Tria
 from ai_backtrader.learning_db import counting
 from ai_backtrader.learning_db.chunks import pack
 from ai_backtrader.learning_db.readers import Readers
-from ai_backtrader.learning_db.rows import hold, json_text, real, text, timestamp, whole, written
+from ai_backtrader.learning_db.rows import hold, real, text, timestamp, whole, written
 from ai_backtrader.learning_db.runs import code_fingerprint, run_identity, versions
 from ai_backtrader.learning_db.tables import ANSWERS, EXPERIENCES, RUNS, TABLES, TRIALS, Value
+from ai_backtrader.learning_db.texts import json_text
 from ai_backtrader.learning_db.upkeep import Upkeep
 
 __all__ = ["LearningDatabase"]
@@ -112,16 +113,17 @@ class LearningDatabase(Readers, Upkeep):
         LearningDatabaseError
             If the database is read-only or closed, or, with ``strict=True``, if a full batch could not be written.
         """
-        self._check_open()
+        if not self._writer.takes:
+            self._check_open()
         if isinstance(event, ExperiencesGathered):
             for content in pack(event):
                 self._writer.add(EXPERIENCES.name, EXPERIENCES.row(content, (self.run_id,)))
             return
-        held = hold(event)
-        if not TABLES[held[0].table].unique:
-            self._writer.hold(held, self.run_id)
+        plan, values = hold(event)
+        if plan.table != "optimization_results":
+            self._writer.hold(plan, values, self.run_id)
             return
-        name, content = written(held)  # read back by its key, so made at once
+        ((name, content),) = written([(plan, values)])  # read back by its key, so made at once
         self._writer.add(name, TABLES[name].row(content, (self.run_id,)), name=content[0])
 
     def flush(self) -> bool:

@@ -14,8 +14,9 @@ from ai_backtrader.events import ExperiencesGathered
 from ai_backtrader.learning_db.chunks import unpack
 from ai_backtrader.learning_db.errors import LearningDatabaseError
 from ai_backtrader.learning_db.frames import frame
+from ai_backtrader.learning_db.indicators import name_lists
 from ai_backtrader.learning_db.store import Store
-from ai_backtrader.learning_db.tables import EXPERIENCES, TABLES
+from ai_backtrader.learning_db.tables import EXPERIENCES, NAMES, TABLES
 
 __all__ = ["Format", "export_tables"]
 
@@ -27,7 +28,8 @@ def export_tables(store: Store, folder: Path, *, format: Format, tables: Iterabl
 
     Empty tables are left out. Mappings are JSON text; a CSV file writes floats so that they read back exactly.
     """
-    chosen = list(TABLES) if tables is None else list(tables)
+    # The names stand in the trades' own file.
+    chosen = [name for name in TABLES if name != NAMES.name] if tables is None else list(tables)
     faults = Faults("export")
     faults.one_of("format", format, ("csv", "parquet"))
     for name in chosen:
@@ -40,7 +42,8 @@ def export_tables(store: Store, folder: Path, *, format: Format, tables: Iterabl
             written |= _export_experiences(store, folder, format)
             continue
         table = TABLES[name]
-        found = frame(table, store.rows(table.select()), parse=False)
+        rows = store.rows(table.select())
+        found = frame(table, rows, name_lists(store.rows(NAMES.select())), parse=False)
         if len(found):
             written[name] = folder / f"{name}.{format}"
             _write_file(written[name], format, [found])

@@ -8,13 +8,15 @@ from typing import Any
 
 import pandas as pd
 
+from ai_backtrader.learning_db.indicators import NameLists, indicators_json, unpacked
 from ai_backtrader.learning_db.tables import Table
 
 __all__ = ["frame"]
 
 _TIMES = ("opened_at", "closed_at", "at", "started_at", "finished_at", "start", "end")
 _FLAGS = ("liquidated", "paper", "high_volatility", "passed")
-_MAPPINGS = ("indicators_at_entry", "figures", "parameters", "settings", "data", "versions")
+_INDICATORS = "indicators_at_entry"
+_MAPPINGS = ("figures", "parameters", "settings", "data", "versions")
 _NUMBERS = (
     "entry_price", "exit_price", "size", "leverage", "pnl", "pnl_pct", "commission", "funding", "hold_duration_mins",
     "score", "fitness", "sharpe_mean", "squares", "seconds",
@@ -22,15 +24,22 @@ _NUMBERS = (
 _COUNTS = ("hold_bars", "n_trials", "n_measured", "generation", "batch", "number", "status_code")
 
 
-def frame(table: Table, rows: Sequence[tuple[Any, ...]], *, parse: bool = True) -> pd.DataFrame:
+def frame(table: Table, rows: Sequence[tuple[Any, ...]], names_of: NameLists, *, parse: bool = True) -> pd.DataFrame:
     """A DataFrame of rows (``table.columns``, in order), without key and checksum.
 
     Parameters
     ----------
     table, rows
         What was read.
+    names_of
+        The file's lists of indicators' names.
     parse
-        Mappings as dictionaries; otherwise the JSON text that is stored.
+        Mappings as dictionaries; otherwise as JSON text.
+
+    Raises
+    ------
+    LearningDatabaseError
+        If a trade's list of names is missing.
     """
     names = table.columns[:-2]
     found = pd.DataFrame.from_records([row[:-2] for row in rows], columns=list(names))
@@ -44,6 +53,9 @@ def frame(table: Table, rows: Sequence[tuple[Any, ...]], *, parse: bool = True) 
             found[name] = column.astype("float64")
         elif name in _COUNTS:
             found[name] = column.astype("int64")
+        elif name == _INDICATORS:
+            read = unpacked if parse else indicators_json
+            found[name] = pd.Series([read(text, names_of) for text in column], index=found.index, dtype=object)
         elif name in _MAPPINGS and parse:
             found[name] = pd.Series([json.loads(text) for text in column], index=found.index, dtype=object)
         else:

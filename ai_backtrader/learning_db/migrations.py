@@ -6,6 +6,7 @@ of it is put beside it.
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -13,7 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from ai_backtrader.learning_db.errors import LearningDatabaseError
-from ai_backtrader.learning_db.sealing import make_seal
+from ai_backtrader.learning_db.indicators import name_row, packed
+from ai_backtrader.learning_db.sealing import guard, make_seal
+from ai_backtrader.learning_db.tables import NAMES, TABLES
 
 __all__ = ["APPLICATION_ID", "MARK", "MIGRATIONS", "Migration", "migrate"]
 
@@ -92,7 +95,35 @@ def _first_schema(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
 
 
-MIGRATIONS: tuple[Migration, ...] = (_first_schema, make_seal)
+def _pack_indicators(connection: sqlite3.Connection) -> None:
+    strict = " STRICT" if sqlite3.sqlite_version_info >= (3, 37) else ""
+    connection.execute(
+        "CREATE TABLE indicator_names (id INTEGER PRIMARY KEY, names TEXT NOT NULL, "
+        f"row_key BLOB NOT NULL UNIQUE, checksum INTEGER NOT NULL){strict}"
+    )
+    guard(connection, NAMES.name)
+    trades, number = TABLES["trades"], 0
+    place = trades.columns.index("indicators_at_entry")
+    size = len(trades.content)
+    sql = "UPDATE OR IGNORE trades SET indicators_at_entry = ?, row_key = ?, checksum = ? WHERE id = ?"
+    while found := connection.execute(
+        "SELECT id FROM trades WHERE id > ? ORDER BY id LIMIT 1000", (number,)
+    ).fetchall():
+        first, number = found[0][0], found[-1][0]
+        rows = connection.execute(trades.select(where="WHERE id BETWEEN ? AND ?"), (first, number)).fetchall()
+        for (row_id,), row in zip(found, rows, strict=True):
+            if not trades.sound(row):  # stays as it is, so that verify() goes on to tell
+                continue
+            text = packed("", json.loads(row[place]))
+            content = [*row[:size]]
+            content[place] = text
+            new = trades.row(content, row[size:-2])
+            if (names := name_row(text)) is not None:
+                connection.execute(NAMES.insert(), names)
+            connection.execute(sql, (text, *new[-2:], row_id))
+
+
+MIGRATIONS: tuple[Migration, ...] = (_first_schema, make_seal, _pack_indicators)
 
 
 def migrate(

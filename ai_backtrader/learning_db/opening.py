@@ -120,6 +120,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     # A file that cannot be written says so now, and not after hours of a run.
     connection.execute("BEGIN IMMEDIATE")
     connection.execute("ROLLBACK")
+    if new:
+        return
     for table in TABLES.values():
         for order in ("id", "id DESC"):
             connection.execute(table.select(order=f"{order} LIMIT 1")).fetchall()

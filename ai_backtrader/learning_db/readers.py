@@ -16,8 +16,9 @@ from ai_backtrader.events import ExperiencesGathered, ParametersOptimized, Trade
 from ai_backtrader.learning_db.chunks import unpack
 from ai_backtrader.learning_db.errors import LearningDatabaseError
 from ai_backtrader.learning_db.handle import Handle
+from ai_backtrader.learning_db.indicators import NameLists, name_lists
 from ai_backtrader.learning_db.rows import decode, timestamp
-from ai_backtrader.learning_db.tables import ANSWERS, EXPERIENCES, TABLES, Value
+from ai_backtrader.learning_db.tables import ANSWERS, EXPERIENCES, NAMES, TABLES, Value
 from ai_backtrader.learning_db.writer import FAILURES
 
 if TYPE_CHECKING:
@@ -97,7 +98,11 @@ class Readers(Handle):
         """Closed trades as they were recorded: what a system that is started again learns from. See :meth:`trades`."""
         table = TABLES["trades"]
         rows = self._rows("trades", as_of, symbol=symbol, strategy_id=strategy_id)
-        return [decode("trades", row[: len(table.content)]) for row in rows]
+        names = self._name_lists()
+        try:
+            return [decode("trades", row[: len(table.content)], names) for row in rows]
+        except LearningDatabaseError as error:
+            raise LearningDatabaseError(f"{self.path}: {error}") from error
 
     def strategy_performance(
         self, as_of: dt.datetime | np.datetime64 | None = None, strategy_id: str | None = None
@@ -169,7 +174,7 @@ class Readers(Handle):
     def optimization(self, key: str) -> ParametersOptimized | None:
         """The search with exactly this key, if it was ever made; None also where the file fails."""
         row = self._one("optimization_results", key)
-        found: ParametersOptimized | None = None if row is None else decode("optimization_results", row[:-3])
+        found: ParametersOptimized | None = None if row is None else decode("optimization_results", row[:-3], {})
         return found
 
     def answer(self, key: str) -> RecordedAnswer | None:
@@ -192,7 +197,16 @@ class Readers(Handle):
     def _frame(self, name: str, as_of: dt.datetime | np.datetime64 | None, **equal: str | None) -> pd.DataFrame:
         from ai_backtrader.learning_db.frames import frame  # pandas: writers never open it
 
-        return frame(TABLES[name], self._rows(name, as_of, **equal))
+        rows = self._rows(name, as_of, **equal)
+        names = self._name_lists() if name == "trades" else {}
+        try:
+            return frame(TABLES[name], rows, names)
+        except LearningDatabaseError as error:
+            raise LearningDatabaseError(f"{self.path}: {error}") from error
+
+    def _name_lists(self) -> NameLists:
+        # Read after the trades: no list ever goes, so none of theirs can be missing.
+        return name_lists(self._query(NAMES.select()))
 
     def _unpacked(
         self, connection: sqlite3.Connection, where: str, values: tuple[Value, ...], limit: int | None

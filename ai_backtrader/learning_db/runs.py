@@ -10,7 +10,7 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from ai_backtrader.learning_db.rows import json_text
+from ai_backtrader.learning_db.texts import json_text
 
 __all__ = ["code_fingerprint", "run_identity", "versions"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import zlib
 
-__all__ = ["break_seal", "make_seal", "put_seal", "seal_problem"]
+__all__ = ["break_seal", "guard", "make_seal", "put_seal", "seal_problem"]
 
 _NONE = bytes(16)
 _MARK = b"sealed: "
@@ -21,17 +21,22 @@ _COUNTER, _COPY = slice(24, 28), slice(92, 96)
 
 
 def make_seal(connection: sqlite3.Connection) -> None:
-    """The field, empty, and what empties it when a row of any table is written."""
+    """The field, empty, and what empties it when a row of any table there is is written."""
     tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
     connection.execute("CREATE TABLE seal (id INTEGER PRIMARY KEY, state BLOB NOT NULL)")
     connection.execute("INSERT INTO seal (id, state) VALUES (1, ?)", (_NONE,))
-    none = f"x'{_NONE.hex()}'"
     for (table,) in tables:
-        for change in ("insert", "update", "delete"):
-            connection.execute(
-                f'CREATE TRIGGER "{table}_{change}" AFTER {change} ON "{table}" '  # noqa: S608  # our own names
-                f"WHEN (SELECT state FROM seal) <> {none} BEGIN UPDATE seal SET state = {none}; END"
-            )
+        guard(connection, table)
+
+
+def guard(connection: sqlite3.Connection, table: str) -> None:
+    """What empties the field when a row of a table is written."""
+    none = f"x'{_NONE.hex()}'"
+    for change in ("insert", "update", "delete"):
+        connection.execute(
+            f'CREATE TRIGGER "{table}_{change}" AFTER {change} ON "{table}" '  # noqa: S608  # our own names
+            f"WHEN (SELECT state FROM seal) <> {none} BEGIN UPDATE seal SET state = {none}; END"
+        )
 
 
 def break_seal(connection: sqlite3.Connection) -> None:

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["ANSWERS", "EXPERIENCES", "OPENINGS", "RUNS", "TABLES", "TRIALS", "Table", "Value"]
+__all__ = ["ANSWERS", "EXPERIENCES", "NAMES", "OPENINGS", "RUNS", "TABLES", "TRIALS", "Table", "Value"]
 
 Value = str | int | float | bytes | None
 
@@ -157,6 +157,7 @@ EXPERIENCES = Table(
     time="at",
     payload="payload",
 )
+NAMES = Table(name="indicator_names", content=("names",), beside=())
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
@@ -192,6 +193,6 @@ TABLES: dict[str, Table] = {
             time="at",
         ),
         Table(name="regime_transitions", content=("symbol", "at", "before", "after", "high_volatility"), time="at"),
-        EXPERIENCES, RUNS, TRIALS, OPENINGS, ANSWERS,
+        EXPERIENCES, RUNS, TRIALS, OPENINGS, ANSWERS, NAMES,
     )
 }  # fmt: skip

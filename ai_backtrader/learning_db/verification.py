@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ai_backtrader.learning_db.errors import LearningDatabaseError
+from ai_backtrader.learning_db.indicators import PREFIX, name_lists
 from ai_backtrader.learning_db.opening import open_reading
 from ai_backtrader.learning_db.sealing import seal_problem
-from ai_backtrader.learning_db.tables import TABLES, Table
+from ai_backtrader.learning_db.tables import NAMES, TABLES, Table
 
 __all__ = ["Verification", "verify_connection", "verify_file"]
 
@@ -61,8 +62,20 @@ def verify_connection(connection: sqlite3.Connection) -> Verification:
         problems.append(f"integrity check: {error}")
     rows = {table.name: _check_rows(connection, table, problems) for table in TABLES.values()}
     if not problems:
+        problems += _check_names(connection)
+    if not problems:
         problems += _check_seal(connection)
     return Verification(rows=rows, problems=tuple(problems[:_MOST_PROBLEMS]))
+
+
+def _check_names(connection: sqlite3.Connection) -> list[str]:
+    known = name_lists(connection.execute(NAMES.select()))
+    used = connection.execute(
+        f"SELECT substr(indicators_at_entry, 1, {PREFIX}), count(*) FROM trades "  # noqa: S608  # a number
+        "WHERE substr(indicators_at_entry, 1, 1) <> '{' GROUP BY 1"
+    )
+    lost = sum(rows for prefix, rows in used if prefix not in known)
+    return [f"trades: of {lost} rows the names of the indicators are not there"] if lost else []
 
 
 def _check_seal(connection: sqlite3.Connection) -> list[str]:

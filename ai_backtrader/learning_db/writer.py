@@ -7,17 +7,21 @@ is lost with the process; what was flushed is on the disk.
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import time
-from collections.abc import Callable
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ai_backtrader.learning_db.errors import LearningDatabaseError
+from ai_backtrader.learning_db.indicators import name_row
 from ai_backtrader.learning_db.retention import prune_experiences
-from ai_backtrader.learning_db.rows import Held, written
+from ai_backtrader.learning_db.rows import Plan, written
 from ai_backtrader.learning_db.store import Store
-from ai_backtrader.learning_db.tables import TABLES, Value
+from ai_backtrader.learning_db.tables import NAMES, TABLES, Value
 
 __all__ = ["FAILURES", "Writer"]
 
@@ -51,6 +55,8 @@ class Writer:
 
     Attributes
     ----------
+    takes
+        False once closed, and where the file is only read.
     failures
         Times that the file could not be written or read.
     lost
@@ -59,35 +65,56 @@ class Writer:
 
     def __init__(self, store: Store, *, strict: bool, max_experiences: int | None) -> None:
         self._store, self._strict, self._max_experiences = store, strict, max_experiences
+        self.takes = not store.read_only
         self.failures = 0
         self.lost = 0
+        self._named: set[Value] = set()  # keys of the lists of names that are in the file
         self._forget()
+        _writers.add(self)
 
     def _forget(self) -> None:
-        self._held: list[tuple[Held, str]] = []
+        # A deque, because threads put into it without a lock.
+        self._held: deque[tuple[Plan, Sequence[Any], str]] = deque()
+        self._written()
+        self._not_before = 0.0
+
+    def _written(self) -> None:
         self._pending: dict[str, dict[Value, tuple[Value, ...]]] = {}
         self._rows = self._bytes = 0
-        self._since = self._not_before = 0.0
+        self._since: float | None = None
 
     def renew(self) -> None:
         """In a forked child: leave to the parent what the parent recorded."""
         if self._store.in_child():
             self._forget()
+            self._named.clear()
             self.failures = self.lost = 0
 
-    def hold(self, held: Held, run_id: str) -> None:
-        """Take an event that becomes a row with a key of its own when it is written."""
-        self.renew()
-        with self._store.lock:
-            self._held.append((held, run_id))
-            self._count(0)
+    def hold(self, plan: Plan, values: Sequence[Any], run_id: str) -> None:
+        """Take an event that becomes a row with a key of its own when it is written.
+
+        Between two bars, so without a lock and a question more than it needs.
+        """
+        self._held.append((plan, values, run_id))
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+        if len(self._held) + self._rows >= _BATCH_ROWS or now - self._since >= _BATCH_SECONDS:
+            self._count(now)
 
     def add(self, table: str, row: tuple[Value, ...], *, name: Value = None) -> None:
         """Take a row; ``name`` is that of which the last row stands, None where every row has its own key."""
         self.renew()
         with self._store.lock:
             if self._put(table, row, row[-2] if name is None else name):
-                self._count(_size(row))
+                self._rows += 1
+                self._bytes += _size(row)
+                now = time.monotonic()
+                if self._since is None:
+                    self._since = now
+                full = self._rows + len(self._held) >= _BATCH_ROWS or self._bytes >= _BATCH_BYTES
+                if full or now - self._since >= _BATCH_SECONDS:
+                    self._count(now)
 
     def pending(self, table: str) -> dict[Value, tuple[Value, ...]]:
         """Rows of a table that are not written yet, by name or key."""
@@ -100,8 +127,10 @@ class Writer:
         """Write everything in one transaction; True when nothing that was recorded is missing from the file."""
         self.renew()
         with self._store.lock:
+            self._settle()
             if self._rows and self.guarded(self._write, False):
-                self._forget()
+                self._named |= self._pending.get(NAMES.name, {}).keys()
+                self._written()
             return not self._rows and not self.lost
 
     def guarded(self, work: Callable[[], T], otherwise: T) -> T:
@@ -123,11 +152,12 @@ class Writer:
 
     def close(self) -> None:
         """Flush, seal and close the file; what could not be written is lost."""
+        self.takes = False
         try:
             if self.flush():
                 self.guarded(self._store.seal, None)
         finally:
-            self.lost += self._rows
+            self.lost += self._rows + len(self._held)
             self._forget()
             self._store.close()
 
@@ -138,29 +168,28 @@ class Writer:
         pending[name] = row
         return len(pending) > before
 
-    def _count(self, size: int) -> None:
-        now = time.monotonic()
-        if not self._rows:
-            self._since = now
-        self._rows += 1
-        self._bytes += size
-        full = self._rows >= _BATCH_ROWS or self._bytes >= _BATCH_BYTES or now - self._since >= _BATCH_SECONDS
-        if full and now >= self._not_before:
-            self.flush()
-        if self._rows > _MOST_ROWS or self._bytes > _MOST_BYTES:
-            self._drop_half()
+    def _count(self, now: float) -> None:
+        with self._store.lock:
+            if now >= self._not_before:
+                self.flush()
+            if self._rows + len(self._held) > _MOST_ROWS or self._bytes > _MOST_BYTES:
+                self._drop_half()
 
     def _settle(self) -> None:
         # In one go, which costs a quarter of making each row between two bars.
-        for held, run_id in self._held:
-            name, content = written(held)
+        held = [self._held.popleft() for _ in range(len(self._held))]
+        for (name, content), (_, _, run_id) in zip(written([event[:2] for event in held]), held, strict=True):
+            if name == "trades":
+                self._name(str(content[-1]))
             row = TABLES[name].row(content, (run_id,))
-            if not self._put(name, row, row[-2]):
-                self._rows -= 1
-        self._held.clear()
+            self._rows += self._put(name, row, row[-2])
+
+    def _name(self, indicators: str) -> None:
+        row = name_row(indicators)
+        if row is not None and row[-2] not in self._named:
+            self._put(NAMES.name, row, row[-2])
 
     def _write(self) -> bool:
-        self._settle()
         with self._store.transaction() as connection:
             for table, rows in self._pending.items():
                 connection.execute(TABLES[table].select(order="id DESC LIMIT 1")).fetchone()
@@ -172,9 +201,22 @@ class Writer:
     def _drop_half(self) -> None:
         self._settle()
         # The oldest go: a run that outlives a full disk keeps what it learned last.
-        for pending in self._pending.values():
+        for table, pending in self._pending.items():
+            if table == NAMES.name:  # of no event
+                continue
             for key in list(islice(pending, (len(pending) + 1) // 2)):
                 row = pending.pop(key)
                 self._rows -= 1
                 self._bytes -= _size(row)
                 self.lost += 1
+
+
+_writers: weakref.WeakSet[Writer] = weakref.WeakSet()
+
+
+def _renew_all() -> None:
+    for writer in list(_writers):
+        writer.renew()
+
+
+os.register_at_fork(after_in_child=_renew_all)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import json
 import os
@@ -57,6 +58,8 @@ def event_of(table: str, number: int) -> Any:
         )  # fmt: skip
     if table == "regime_transitions":
         return RegimeChanged(symbol="BTC/USDT", at=at, before=None, after=Regime.STRONG_BEAR, high_volatility=True)
+    if table == "indicator_names":  # a list of names of its own
+        return dataclasses.replace(event_of("trades", number), indicators_at_entry={f"feature_{number}": 0.5})
     return batch_of(number)
 
 

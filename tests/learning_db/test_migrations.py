@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from ai_backtrader.learning_db import LearningDatabase, LearningDatabaseError, opening, verify_file
 from ai_backtrader.learning_db.migrations import MIGRATIONS, migrate
+from ai_backtrader.learning_db.rows import encode
 from ai_backtrader.learning_db.tables import TABLES
 
 Make = Callable[[str, int], Any]
@@ -128,19 +130,54 @@ def test_a_hundred_killed_migrations_reopen_as_old_or_new(children: Any, path: P
     assert {kill_migration(children, path, make_event, moment) for moment in moments} == {NOW, NOW + 1}
 
 
-def test_a_file_of_the_first_schema_is_brought_forward_with_all_it_holds(path: Path, make_event: Make) -> None:
-    fill(path, make_event)
-    raw = sqlite3.connect(path, isolation_level=None)
-    for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-        raw.execute(f'DROP TRIGGER "{name}"')
-    raw.execute("DROP TABLE seal")
-    raw.execute("PRAGMA user_version = 1")
-    raw.close()
+def old_file(path: Path, make_event: Make, version: int) -> None:
+    """As earlier versions left it: a trade's indicators are JSON."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    migrate(connection, path, MIGRATIONS[:version])
+    table = TABLES["trades"]
+    for number in range(20):
+        event = make_event("trades", number)
+        text = json.dumps(event.indicators_at_entry, sort_keys=True, separators=(",", ":"))
+        row = table.row((*encode(event)[1][:-1], text), ("run",))
+        connection.execute(table.insert(), row)
+    connection.close()
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_of_an_older_schema_is_brought_forward_with_all_it_holds(
+    version: int, path: Path, make_event: Make
+) -> None:
+    old_file(path, make_event, version)
     with pytest.raises(LearningDatabaseError, match="an older"):
         LearningDatabase(path, read_only=True)
     with LearningDatabase(path, strict=True) as database:
-        assert len(database.trades()) == 20
-        database.record(make_event("trades", 99))
+        assert database.trade_events() == [make_event("trades", number) for number in range(20)]
+        for number in range(21):  # those that are known count once
+            database.record(make_event("trades", number))
     assert verify_file(path).ok
     assert state(path) == (NOW, False, False, 21)
-    assert state(path.with_name("ai_learning.db.v1-backup")) == (1, False, False, 20)
+    assert state(path.with_name(f"ai_learning.db.v{version}-backup")) == (version, False, False, 20)
+
+
+def test_an_older_file_made_new_holds_what_a_new_file_holds(path: Path, tmp_path: Path, make_event: Make) -> None:
+    old_file(path, make_event, 2)
+    with LearningDatabase(path) as old, LearningDatabase(tmp_path / "new.db") as new:
+        for number in range(20):
+            new.record(make_event("trades", number))
+        assert old.content_hash() == new.content_hash()
+    schemas = []
+    for file in (path, tmp_path / "new.db"):
+        raw = sqlite3.connect(file)
+        schemas.append(raw.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name").fetchall())
+        raw.close()
+    assert schemas[0] == schemas[1]
+
+
+def test_a_damaged_row_is_as_damaged_after_a_step_that_rewrites_rows(path: Path, make_event: Make) -> None:
+    old_file(path, make_event, 2)
+    raw = sqlite3.connect(path, isolation_level=None)
+    raw.execute("UPDATE trades SET pnl = 11 WHERE id = 7")
+    raw.execute("UPDATE trades SET indicators_at_entry = 'neither' WHERE id = 9")
+    raw.close()
+    LearningDatabase(path).close()
+    assert verify_file(path).problems == tuple(f"trades: row {number} is not what was written" for number in (7, 9))

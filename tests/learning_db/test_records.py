@@ -20,8 +20,9 @@ import ai_backtrader.learning_db.database as database_module
 from ai_backtrader.errors import SettingsError
 from ai_backtrader.events import ParametersOptimized, TradeClosed
 from ai_backtrader.learning_db import LearningDatabase, LearningDatabaseError
+from ai_backtrader.learning_db.indicators import name_lists, name_row
 from ai_backtrader.learning_db.rows import decode, encode
-from ai_backtrader.learning_db.tables import TABLES
+from ai_backtrader.learning_db.tables import NAMES, TABLES
 from ai_backtrader.values import Direction, Regime
 
 SMALL = ("trades", "strategy_performance", "optimization_results", "evolved_strategies", "regime_transitions")
@@ -45,8 +46,9 @@ def test_an_event_comes_back_as_it_was(table: str, path: Path, make_event: Make)
     raw = sqlite3.connect(path)
     columns = ", ".join(f'"{name}"' for name in TABLES[table].content)
     stored = raw.execute(f'SELECT {columns} FROM "{table}" ORDER BY id').fetchall()  # noqa: S608  # our own names
+    names = name_lists(raw.execute(NAMES.select()))
     raw.close()
-    assert [decode(table, row) for row in stored] == events
+    assert [decode(table, row, names) for row in stored] == events
 
 
 @given(
@@ -66,7 +68,8 @@ def test_any_trade_survives_its_row(
     connection = sqlite3.connect(":memory:")
     stored = connection.execute(f"SELECT {', '.join('?' * len(content))}", content).fetchone()
     connection.close()
-    back = decode(table, stored)
+    row = name_row(content[-1])
+    back = decode(table, stored, name_lists([] if row is None else [row]))
     assert TABLES[table].row(content, ("",)) == TABLES[table].row(stored, ("",))
     for before, after in ((trade.entry_price, back.entry_price), (trade.exit_price, back.exit_price)):
         assert before == after or (math.isnan(before) and math.isnan(after))

@@ -141,7 +141,7 @@ def test_whoever_writes_a_row_breaks_the_seal_and_the_last_to_close_puts_it_anew
     assert verify_file(path).ok
 
 
-@pytest.mark.parametrize("table", [*EVENTS, "runs", "trials"])
+@pytest.mark.parametrize("table", [*EVENTS, "runs", "trials", "indicator_names"])
 def test_any_column_of_any_row_that_was_changed_is_named(table: str, path: Path, make_event: Make) -> None:
     filled(path, make_event)
     for name in TABLES[table].columns:
