@@ -27,10 +27,11 @@ from ai_backtrader.parameter_optimizer.evaluation import (
 )
 from ai_backtrader.parameter_optimizer.judging import holding_figures
 from ai_backtrader.parameter_optimizer.objectives import Objective, Outcome
-from ai_backtrader.parameter_optimizer.optimizing import objective_of, without_run
+from ai_backtrader.parameter_optimizer.question import objective_of
 from ai_backtrader.parameter_optimizer.regimes import bars_in_regime, regime_run
 from ai_backtrader.parameter_optimizer.result import Part
 from ai_backtrader.parameter_optimizer.search import Search
+from ai_backtrader.parameter_optimizer.searching import without_run
 from ai_backtrader.parameter_optimizer.space import Space
 from ai_backtrader.parameter_optimizer.technical import Family
 from ai_backtrader.values import FrozenMapping, Regime
