@@ -8,6 +8,7 @@ from ai_backtrader.analyzers.learning import Learning
 from ai_backtrader.analyzers.liquidations import Liquidations
 from ai_backtrader.analyzers.observers import ConfidenceObserver, LeverageObserver, MarginObserver
 from ai_backtrader.analyzers.performance import Performance
+from ai_backtrader.analyzers.proofs import RunProof, prove_run
 from ai_backtrader.analyzers.timeline import Timeline
 
 __all__ = [
@@ -21,6 +22,8 @@ __all__ = [
     "Liquidations",
     "MarginObserver",
     "Performance",
+    "RunProof",
     "Timeline",
     "compare",
+    "prove_run",
 ]

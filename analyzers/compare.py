@@ -1,10 +1,10 @@
-"""Several strategies side by side: metrics, evidence, and buy and hold, with the price of having looked at many."""
+"""Strategies side by side: metrics, evidence, proofs, and buy and hold, with the price of having looked at many."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,18 +14,25 @@ from numpy.typing import NDArray
 from ai_backtrader import evidence as ev
 from ai_backtrader.analyzers.evidence import Evidence, evidence_figures
 from ai_backtrader.analyzers.performance import Performance
+from ai_backtrader.analyzers.proofs import RunProof, prove_run
 from ai_backtrader.checks import Faults
 from ai_backtrader.market import MarketData
+from ai_backtrader.rules import StrategyChromosome
 from ai_backtrader.simulation import SimulationResult
+from ai_backtrader.values import FrozenMapping
 
 __all__ = ["Comparison", "compare"]
 
 HOLDING = "buy and hold"
 
 _COLUMNS = (
-    "total_return", "cagr", "sharpe_ratio", "sortino_ratio", "max_drawdown", "trades", "sharpe_low", "sharpe_high",
-    "probabilistic_sharpe", "beats_holding", "deflated_sharpe", "p_value", "p_holm", "noise",
+    "total_return", "over_holding", "cagr", "sharpe_ratio", "sortino_ratio", "max_drawdown", "trades",
+    "sharpe_low", "sharpe_high", "probabilistic_sharpe", "beats_holding", "deflated_sharpe", "p_value", "p_holm",
+    "noise", "proof",
 )  # fmt: skip
+
+
+_PROOFS = {"proven": "proven", "differs": "DIFFERS", "not applicable": "n/a", "": ""}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,47 +42,94 @@ class Comparison:
     Attributes
     ----------
     frame
-        One row a strategy, best Sharpe ratio first, buy and hold last. ``p_value`` is the probability of so high a
+        One row a strategy, best Sharpe ratio first, buy and hold last. ``over_holding`` is the total return less
+        that of holding, on these bars: what happened, by skill or luck. ``p_value`` is the probability of so high a
         mean return by luck, beyond what the market held at its average exposure earned; ``p_holm`` is adjusted for the
         family (Holm, 1979); ``noise`` is False where ``p_holm`` is at most ``alpha``. ``beats_holding`` is the
-        probability that the true Sharpe ratio is above that of holding.
+        probability that the true Sharpe ratio is above that of holding. ``proof`` is the status of the entrant's proof.
     family
         Tests made in all.
     alpha
         Probability of at least one false finding that is accepted.
+    proofs
+        By name: each evolved strategy's run in Cerebro beside the simulation of its rules; of the others why there is
+        nothing to prove (:func:`~ai_backtrader.analyzers.prove_run`).
     """
 
     frame: pd.DataFrame
     family: int
     alpha: float
+    proofs: Mapping[str, RunProof] = field(default_factory=FrozenMapping)
 
     @property
     def verdict(self) -> str:
-        """In plain words."""
+        """In plain words: what the evidence says, and what happened on these bars."""
         found = self.frame.index[self.frame["noise"].eq(False)].tolist()
         looked = f"{self.family} {'strategy' if self.family == 1 else 'strategies'} looked at"
-        if not found:
+        above, words = self._beside_holding()
+        if found:
             return (
-                f"Nothing here beats holding: {looked}, and none earned more beyond its share of the market than luck "
-                f"would (level {self.alpha:g}, Holm)."
+                f"More than luck beyond its share of the market: {', '.join(map(str, found))} "
+                f"({looked}, level {self.alpha:g}, Holm). {words}."
             )
         return (
-            f"More than luck beyond its share of the market: {', '.join(map(str, found))} "
-            f"({looked}, level {self.alpha:g}, Holm)."
+            f"Nothing here beats holding{' beyond doubt' if above else ''}: {looked}, and none earned more beyond its "
+            f"share of the market than luck would (level {self.alpha:g}, Holm). {words}"
+            f"{': that is what happened, not proof' if above else ''}."
         )
 
+    def _beside_holding(self) -> tuple[int, str]:
+        """How many ended above holding on these bars, and by how much the best did or did not."""
+        returns: dict[str, float] = {str(name): float(value) for name, value in self.frame["total_return"].items()}
+        held = returns.pop(HOLDING)
+        over = {name: round(100.0 * (own - held), 1) for name, own in returns.items() if not math.isnan(own)}
+        if not over:
+            return 0, f"On these bars holding returned {_share(held)}"
+        best = max(over, key=lambda name: over[name])
+        above, against = sum(gap > 0.0 for gap in over.values()), f"({_share(returns[best])} against {_share(held)})"
+        if not over[best]:
+            return 0, f"On these bars the best, {best}, ended level with holding {against}"
+        side = "above" if above else "below"
+        others = f", and {above - 1} more ended above it" if above > 1 else ""
+        return above, f"On these bars {best} ended {abs(over[best]):,.1f} points {side} holding {against}{others}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON values; what is undefined becomes None."""
+        rows = {
+            str(name): {key: _plain(row[key]) for key in _COLUMNS if key != "proof"}
+            for name, row in self.frame.iterrows()
+        }
+        for name, proof in self.proofs.items():
+            rows[name]["proof"] = {
+                "status": proof.status, "fills": proof.fills, "bars": proof.bars, "difference": proof.difference,
+                "not_applicable": proof.not_applicable or None,
+            }  # fmt: skip
+        return {"verdict": self.verdict, "family": self.family, "alpha": self.alpha, "strategies": rows}
+
+    def proof_lines(self) -> list[tuple[str, str]]:
+        """Name and proof in a sentence of each entrant that has one; one line for all that have none."""
+        told = [(name, str(proof)) for name, proof in self.proofs.items() if not proof.not_applicable]
+        why: dict[str, list[str]] = {}
+        for name, proof in self.proofs.items():
+            if proof.not_applicable:
+                why.setdefault(str(proof), []).append(name)
+        return told + [(", ".join(names), words) for words, names in why.items()]
+
     def to_text(self) -> str:
-        """The table and the verdict."""
-        heads = ("", "return", "Sharpe", "interval", "drawdown", "trades", "PSR", "DSR", "p (Holm)")
+        """The table, the proofs and the verdict."""
+        heads = (
+            "", "return", "over holding", "Sharpe", "interval", "drawdown", "trades", "PSR", "DSR", "p (Holm)", "proof",
+        )  # fmt: skip
         rows = [heads]
         for name, row in self.frame.iterrows():
             spread = "–" if math.isnan(row["sharpe_low"]) else f"{row['sharpe_low']:.2f} … {row['sharpe_high']:.2f}"
             rows.append(
                 (
-                    str(name), _text(100.0 * row["total_return"], "+.1f", " %"), _text(row["sharpe_ratio"], ".2f"),
+                    str(name), _text(100.0 * row["total_return"], "+.1f", " %"),
+                    _text(100.0 * row["over_holding"], "+.1f"), _text(row["sharpe_ratio"], ".2f"),
                     spread, _text(100.0 * row["max_drawdown"], ".1f", " %"), _text(row["trades"], ",.0f"),
                     _text(row["probabilistic_sharpe"], ".2f"), _text(row["deflated_sharpe"], ".2f"),
-                    _text(row["p_holm"], ".3f"),
+                    _text(row["p_holm"], ".3f"), _PROOFS[row["proof"]],
                 )
             )  # fmt: skip
         widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
@@ -86,7 +140,9 @@ class Comparison:
             ).rstrip()
             for row in rows
         ]
-        return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], "", self.verdict]) + "\n"
+        proofs = [f"{name}: {words}" for name, words in self.proof_lines()]
+        below = ["", *proofs, "", self.verdict] if proofs else ["", self.verdict]
+        return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], *below]) + "\n"
 
     def __str__(self) -> str:
         return self.to_text()
@@ -96,12 +152,16 @@ def compare(
     results: Mapping[str, Any],
     *,
     data: MarketData | None = None,
+    rules: Mapping[str, Any] | None = None,
     n_trials: int | None = None,
     alpha: float = 0.05,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Comparison:
-    """Strategies side by side with the evidence for each, and buy and hold.
+    """Strategies side by side with the evidence for each, and buy and hold; evolved ones with a proof.
+
+    An evolved strategy that Cerebro has run with the analyzer ``Performance`` is simulated under the very broker of
+    that run, and compared fill by fill (:func:`~ai_backtrader.analyzers.prove_run`).
 
     Parameters
     ----------
@@ -111,6 +171,9 @@ def compare(
         :class:`~ai_backtrader.simulation.SimulationResult`. All on the same bars.
     data
         The feed of simulation results, whose market is what must be beaten; not needed with a strategy among them.
+    rules
+        By name: the chromosome (or champion) that an entrant trades, where it does not say so itself. Strategies of
+        ``compile_strategy`` and exported files do.
     n_trials
         Everything that was tried before these were chosen, themselves included; None: they are all that was.
     alpha
@@ -126,15 +189,18 @@ def compare(
     Raises
     ------
     SettingsError
-        If there is nothing to compare, a result is none, or they are not of the same number of bars.
+        If there is nothing to compare, a result is none, they are not of the same bars, or ``rules`` are none.
     """
     faults = Faults("compare")
     if not isinstance(results, Mapping) or not results:
         faults.add(f"results must be a mapping of names to results, one or more, got {results!r}")
     faults.raise_if_any()
+    if HOLDING in results:
+        faults.add(f"{HOLDING!r} is put beside them anyway; give yours another name")
     if n_trials is not None:
         faults.whole("n_trials", n_trials, low=len(results))
     faults.number("alpha", alpha, above=0.0, high=0.5)
+    told = {name: _chromosome(name, given, results, faults) for name, given in (rules or {}).items()}
     runs = {name: _run_of(name, given, faults) for name, given in results.items()}
     faults.raise_if_any()
     known = {name: run for name, run in runs.items() if run is not None}
@@ -152,7 +218,9 @@ def compare(
     faults.raise_if_any()
     if market is None:
         raise AssertionError("checked above")
-    return _compared(known, market, len(known) if n_trials is None else int(n_trials), alpha, resamples, seed)
+    proofs = {name: prove_run(given, rules=told.get(name)) for name, given in results.items()}
+    family = len(known) if n_trials is None else int(n_trials)
+    return _compared(known, market, proofs, family, alpha, resamples, seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,8 +232,9 @@ class _Run:
 
 
 def _compared(
-    runs: Mapping[str, _Run], market: NDArray[np.float64], family: int, alpha: float, resamples: int, seed: int
-) -> Comparison:
+    runs: Mapping[str, _Run], market: NDArray[np.float64], proofs: Mapping[str, RunProof], family: int, alpha: float,
+    resamples: int, seed: int,
+) -> Comparison:  # fmt: skip
     sharpes = [ev.sharpe_ratio(run.returns, bars_per_year=1.0) for run in runs.values()]
     present = [sharpe for sharpe in sharpes if not math.isnan(sharpe)]
     # What was tried and is not here is as far apart as what is; two are the fewest that tell.
@@ -188,11 +257,15 @@ def _compared(
         row["noise"] = not p <= alpha
     order = sorted(rows, key=lambda name: (math.isnan(rows[name]["sharpe_ratio"]), -rows[name]["sharpe_ratio"]))
     year = next(iter(runs.values())).year
-    held: dict[str, Any] = dict.fromkeys(_COLUMNS, math.nan) | _metrics(market, year) | {"noise": None}
+    held: dict[str, Any] = dict.fromkeys(_COLUMNS, math.nan) | _metrics(market, year) | {"noise": None, "proof": ""}
+    for name, row in rows.items():
+        row["over_holding"] = row["total_return"] - held["total_return"]
+        row["proof"] = proofs[name].status
     held["probabilistic_sharpe"] = ev.sharpe_evidence(market).probabilistic
     frame = pd.DataFrame([rows[name] for name in order] + [held], index=[*order, HOLDING], columns=list(_COLUMNS))
     frame.index.name = "strategy"
-    return Comparison(frame=frame, family=family, alpha=alpha)
+    ordered = FrozenMapping({name: proofs[name] for name in order})
+    return Comparison(frame=frame, family=family, alpha=alpha, proofs=ordered)
 
 
 def _luck(returns: NDArray[np.float64], market: NDArray[np.float64]) -> float:
@@ -238,6 +311,27 @@ def _run_of(name: str, given: Any, faults: Faults) -> _Run | None:
         f"SimulationResult, got {type(given).__name__}"
     )
     return None
+
+
+def _chromosome(name: str, given: Any, results: Mapping[str, Any], faults: Faults) -> StrategyChromosome | None:
+    found = getattr(given, "chromosome", given)
+    if name not in results:
+        faults.add(f"rules are for {name!r}, which is not among the results: {', '.join(map(str, results))}")
+    elif not isinstance(found, StrategyChromosome):
+        faults.add(f"rules of {name!r} must be a StrategyChromosome or a champion, got {type(given).__name__}")
+    else:
+        return found
+    return None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float | np.floating):
+        return float(value) if math.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _share(fraction: float) -> str:
+    return f"{round(fraction, 3) + 0.0:+.1%}"  # no minus before a zero
 
 
 def _text(value: float, form: str, unit: str = "") -> str:

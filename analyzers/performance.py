@@ -16,7 +16,7 @@ from ai_backtrader import evidence as ev
 from ai_backtrader.analyzers.recording import accounts_of, analysis_of, feed_names, position_reader, times_of
 from ai_backtrader.checks import Faults
 
-__all__ = ["Performance"]
+__all__ = ["Execution", "Performance"]
 
 _ABOVE_ONE = 1.0 + 1e-9  # an account fully invested at 1x sits at 1 give or take the last bit
 
@@ -31,6 +31,29 @@ class _Fill(NamedTuple):
     opened: float
     closed: float
     liquidation: bool
+
+
+class Execution(NamedTuple):
+    """What an order has done, as ``order.executed`` has it.
+
+    ``bar`` counts its feed's bars from 0; ``funding`` is the part of the commission that is funding; ``reason`` is the
+    order's ``info["reason"]``, if any.
+    """
+
+    bar: int
+    price: float
+    size: float
+    commission: float
+    funding: float
+    pnl: float
+    reason: str
+
+
+def _execution(order: Any) -> Execution:
+    done, info = order.executed, order.info
+    reason = "liquidation" if info.get("liquidation") else str(info.get("reason") or "")
+    funding = float(info.get("funding") or 0.0)
+    return Execution(len(order.data) - 1, done.price, done.size, done.comm, funding, done.pnl, reason)
 
 
 _FILL_KINDS = dict.fromkeys(_Fill._fields, "float64") | {"bar": "int64", "feed": "str", "liquidation": "bool"}
@@ -91,7 +114,9 @@ class Performance(bt.Analyzer):
         faults.raise_if_any()
         self._numbers, self._values, self._fund_values = array("d"), array("d"), array("d")
         self._closes, self._notionals = array("d"), array("d")
-        self._now = (math.nan, math.nan)
+        self._cash = array("d")
+        self._now = (math.nan, math.nan, math.nan)
+        self._executions: list[Execution] = []
         self._fills: list[_Fill] = []
         self._orders: set[int] = set()
         self._rejected: set[int] = set()
@@ -118,13 +143,14 @@ class Performance(bt.Analyzer):
 
     def notify_fund(self, cash: float, value: float, fundvalue: float, shares: float) -> None:
         """Keep the account's value at this bar's close until :meth:`next` files it."""
-        self._now = (value, fundvalue)
+        self._now = (cash, value, fundvalue)
 
     def next(self) -> None:
         """File one bar."""
-        value, fund_value = self._now
+        cash, value, fund_value = self._now
         self._numbers.append(self._clock[0])
         self._values.append(value)
+        self._cash.append(cash)
         if self._fund:
             self._fund_values.append(fund_value)
         # A feed that has not begun answers [0] with its last bar when bars are preloaded: tomorrow's price.
@@ -145,6 +171,8 @@ class Performance(bt.Analyzer):
         self._orders.add(order.ref)
         if order.status in (order.Margin, order.Rejected):
             self._rejected.add(order.ref)
+        elif order.status in (order.Partial, order.Completed):
+            self._executions.append(_execution(order))
         for bit in order.executed.iterpending():
             # The bar of this notification is filed after it.
             self._fills.append(self._fill(order, bit, len(self._values), _multiplier(self._broker, order.data)))
@@ -170,6 +198,26 @@ class Performance(bt.Analyzer):
     def equity(self) -> NDArray[np.float64]:
         """Account value at each bar's close, in money, shape (n,)."""
         return np.array(self._values)
+
+    @property
+    def cash(self) -> NDArray[np.float64]:
+        """Free cash at each bar's close, in money, shape (n,)."""
+        return np.array(self._cash)
+
+    @property
+    def start_value(self) -> float:
+        """Account value before the first bar, in money."""
+        return self._start_value
+
+    @property
+    def executions(self) -> list[Execution]:
+        """What each order of this strategy had done whenever the broker told of a fill, in that order."""
+        return list(self._executions)
+
+    @property
+    def rejected_orders(self) -> int:
+        """Orders of this strategy that were refused."""
+        return len(self._rejected)
 
     @property
     def growth(self) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""AIStrategy, two strategies of one's own and an evolved one, side by side with holding.
+"""AIStrategy, two strategies of one's own and an evolved one, which is proven, side by side with holding.
 
 Run it: ``python examples/compare_strategies.py``
 """
@@ -33,7 +33,7 @@ class Cross(bt.Strategy):
 def run(strategy: type[bt.Strategy], **params: object) -> bt.Strategy:
     """A run on the sample data."""
     cerebro = bt.Cerebro(stdstats=False)
-    cerebro.broker = LeverageBroker(margin_always=True)
+    cerebro.broker = LeverageBroker()
     cerebro.broker.setcommission(commission=0.00005)
     cerebro.adddata(PerpetualData(dataname=load_sample().head(3_000)))
     cerebro.addstrategy(strategy, **params)

@@ -42,7 +42,7 @@ def export_source(chromosome: StrategyChromosome) -> str:
     leverage 1 these are the fills of :func:`~ai_backtrader.strategies.compile_strategy` in Cerebro, bit for bit; above
     it, the orders carry ``leverage=``, for a broker that knows it
     (:class:`~ai_backtrader.brokers.LeverageBroker`). Params have the names of the compiled class; parts that the
-    chromosome does not use are left out.
+    chromosome does not use are left out. The class attribute ``evolved_from`` holds the chromosome as JSON text.
 
     Parameters
     ----------
@@ -204,7 +204,20 @@ def _strategy(chromosome: StrategyChromosome, name: str, parts: _Parts) -> str:
         body += ["def __init__(self):", *(f"    {line}" for line in setup), ""]
     for method in methods:
         body += [*method, ""]
+    body += [*_rules_as_data(chromosome), ""]
     return f"class {name}(bt.Strategy):\n" + textwrap.indent("\n".join(body[:-1]), "    ") + "\n"
+
+
+def _rules_as_data(chromosome: StrategyChromosome) -> list[str]:
+    """What ``compare`` simulates beside the file's run: readers of the file need not look at it."""
+    text, width = chromosome.to_json(), _LINE - 8
+    pieces = [text[place : place + width] for place in range(0, len(text), width)]
+    return [
+        "# The rules that this file was written from, for programs.",
+        "evolved_from = (",
+        *(f"    {piece!r}" for piece in pieces),
+        ")",
+    ]
 
 
 def _risk_params(chromosome: StrategyChromosome) -> list[str]:

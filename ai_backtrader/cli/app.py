@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from ai_backtrader.cli.advisor import advisor_app
+from ai_backtrader.cli.compare import compare
 from ai_backtrader.cli.db import db_app
 from ai_backtrader.cli.download import download
 from ai_backtrader.cli.files import load_data
@@ -144,7 +145,7 @@ def check_data(data: DataFile, symbol: Symbol = None, repair: Repair = None, as_
 
 
 data_app.command()(download)
-for command in (run, replay, optimize, evolve, train, audit, lookahead):
+for command in (run, replay, optimize, evolve, train, compare, audit, lookahead):
     app.command()(command)
 for name, group in (("data", data_app), ("db", db_app), ("advisor", advisor_app)):
     app.add_typer(group, name=name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +59,59 @@ def test_text_shows_the_table_and_says_what_it_means(three: dict[str, Any]) -> N
     assert "Nothing here beats holding: 3 strategies looked at" in text
 
 
+@pytest.mark.parametrize(
+    ("returns", "first", "last"),
+    [
+        (
+            {"slow": -0.02, "fast": -0.05},
+            "Nothing here beats holding beyond doubt: 2 strategies looked at, and none earned more beyond",
+            "(level 0.05, Holm). On these bars slow ended 6.0 points above holding (-2.0% against -8.0%), and 1 more "
+            "ended above it: that is what happened, not proof.",
+        ),
+        (
+            {"slow": -0.1, "fast": -0.12},
+            "Nothing here beats holding: 2 strategies looked at, and none earned more beyond",
+            "(level 0.05, Holm). On these bars slow ended 2.0 points below holding (-10.0% against -8.0%).",
+        ),
+        (
+            {"same": -0.08},
+            "Nothing here beats holding: 1 strategy looked at, and none earned more beyond",
+            "(level 0.05, Holm). On these bars the best, same, ended level with holding (-8.0% against -8.0%).",
+        ),
+    ],
+    ids=["above", "below", "level"],
+)  # fmt: skip
+def test_the_verdict_tells_the_plain_difference_beside_the_evidence(
+    returns: dict[str, float], first: str, last: str
+) -> None:
+    rng = np.random.default_rng(0)
+
+    def path(end: float) -> np.ndarray:
+        """Noise that ends where it shall."""
+        walked = np.cumsum(rng.normal(0.0, 0.01, 400))
+        return np.exp(walked - np.linspace(0.0, walked[-1] - np.log1p(end), 400))
+
+    close = 100.0 * np.concatenate(([1.0], path(-0.08)))
+    frame = pd.DataFrame(
+        {"open": close, "high": close, "low": close, "close": close, "volume": 1.0},
+        index=pd.date_range("2024-01-01", periods=401, freq="h", tz="UTC"),
+    )
+    data = MarketData.from_frame(frame, symbol="X")
+    results = {
+        name: SimulationResult(
+            symbol="X", times=data.times, bars_per_year=data.bars_per_year, start_cash=1.0, leverage=1.0,
+            fills=np.empty(0, FILL_DTYPE), equity=np.concatenate(([1.0], path(end))), cash=np.ones(401),
+        )
+        for name, end in returns.items()
+    }  # fmt: skip
+    found = compare(results, data=data, resamples=0)
+    assert found.verdict.startswith(first)
+    assert found.verdict.endswith(last)
+    for name, end in returns.items():
+        assert found.frame.loc[name, "over_holding"] == pytest.approx(end + 0.08)
+    assert math.isnan(found.frame.loc["buy and hold", "over_holding"])
+
+
 def test_an_edge_of_timing_is_told_from_more_of_the_market() -> None:
     rng = np.random.default_rng(1)
     n = 3_000
@@ -90,6 +144,8 @@ def test_what_cannot_be_compared_is_named(three: dict[str, Any], run: Callable[.
         compare({"x": 3})
     with pytest.raises(SettingsError, match="one or more, got"):
         compare({})
+    with pytest.raises(SettingsError, match="'buy and hold' is put beside them anyway; give yours another name"):
+        compare({"buy and hold": three["cross 5"]})
     with pytest.raises(SettingsError, match="n_trials must be at least 3"):
         compare(three, n_trials=2)
     short = run(walk.iloc[:500], type(three["cross 5"]), {"e": Evidence})

@@ -18,7 +18,13 @@ SAID = {
         r"first negative equity:",
         r"Averaging on EURUSD: clean",
     ),
-    "compare_strategies.py": (r"AIStrategy +[-+]", r"buy and hold", r"25 strategies looked at"),
+    "compare_strategies.py": (
+        r"AIStrategy +[-+]",
+        r"buy and hold",
+        r"25 strategies looked at",
+        r"drawn by lot: proven: \d",
+        r"AIStrategy.*: not applicable",
+    ),
     "custom_reward.py": (r"always flat +\+0\.0000 per bar", r"episodes: [-+]\d"),
     "custom_vote.py": (r"lies outside the last 60 closes", r"\d+ votes to buy", r"\d+ trades, [-+]"),
     "evolve_export_run.py": (

@@ -31,7 +31,7 @@ __all__ = ["comparison_sections"]
 
 
 def comparison_sections(comparison: Comparison, results: Mapping[str, Any] | None = None) -> list[Section]:
-    """Verdict, Sharpe ratios with their intervals, the table, and the growth of those whose path is known.
+    """Verdict, growth of those whose path is known, Sharpe ratios with their intervals, the table, and the proofs.
 
     Parameters
     ----------
@@ -50,6 +50,8 @@ def comparison_sections(comparison: Comparison, results: Mapping[str, Any] | Non
             )
         )  # fmt: skip
     parts += [_intervals(comparison), _compared(comparison)]
+    if comparison.proofs:
+        parts += _proofs(comparison)
     return [Section(title="Comparison", parts=parts)]
 
 
@@ -101,13 +103,13 @@ def _intervals(comparison: Comparison) -> Chart:
 
 def _compared(comparison: Comparison) -> Table:
     heads = (
-        "Strategy", "Return", "CAGR", "Sharpe", "Sortino", "Drawdown", "Trades", "Above 0", "Above holding", "Deflated",
-        "p (Holm)",
+        "Strategy", "Return", "Over holding", "CAGR", "Sharpe", "Sortino", "Drawdown", "Trades", "Above 0",
+        "Above holding", "Deflated", "p (Holm)",
     )  # fmt: skip
     rows = [
         (
-            str(name), percent(row["total_return"]), percent(row["cagr"]), number(row["sharpe_ratio"]),
-            number(row["sortino_ratio"]), percent(row["max_drawdown"], signed=False),
+            str(name), percent(row["total_return"]), _points(row["over_holding"]), percent(row["cagr"]),
+            number(row["sharpe_ratio"]), number(row["sortino_ratio"]), percent(row["max_drawdown"], signed=False),
             MISSING if math.isnan(row["trades"]) else f"{row['trades']:,.0f}",
             *(percent(row[key], signed=False) for key in ("probabilistic_sharpe", "beats_holding")),
             number(row["deflated_sharpe"]), MISSING if math.isnan(row["p_holm"]) else f"{row['p_holm']:.3f}",
@@ -115,3 +117,21 @@ def _compared(comparison: Comparison) -> Table:
         for name, row in comparison.frame.iterrows()
     ]  # fmt: skip
     return Table(heads=heads, rows=rows, caption=f"Family of {comparison.family}, level {comparison.alpha:g}")
+
+
+def _points(fraction: float) -> str:
+    return MISSING if math.isnan(fraction) else f"{100.0 * fraction:+,.2f}"
+
+
+def _proofs(comparison: Comparison) -> list[Part]:
+    note = (
+        "An evolved strategy's run in Cerebro is set beside the compiled simulation of its rules, by which it was "
+        "searched, under the broker of that run: fill by fill, and cash and equity at every bar, to the last bit."
+    )
+    return [
+        Table(
+            heads=("Strategy", "Cerebro beside the simulation"), rows=comparison.proof_lines(), numeric=False,
+            caption="Proofs",
+        ),
+        Words(text=note, kind="note"),
+    ]  # fmt: skip

@@ -21,7 +21,7 @@ from ai_backtrader.reports.html.trainings import training_sections
 from ai_backtrader.rl import TrainingResult
 from ai_backtrader.strategy_evolver import EvolutionResult
 
-__all__ = ["html_page", "save_comparison", "save_html", "sections_of"]
+__all__ = ["html_page", "save_comparison", "save_html", "sections_of", "write_comparison"]
 
 
 def sections_of(result: Any) -> tuple[str, list[Section]]:
@@ -101,6 +101,13 @@ def save_comparison(
         What was written.
     """
     comparison = compare(results, **options)
+    write_comparison(comparison, results, path, title=title)
+    return comparison
+
+
+def write_comparison(
+    comparison: Comparison, results: Mapping[str, Any], path: str | PathLike[str], *, title: str | None = None
+) -> None:
+    """Write a comparison with the growth of what was compared (see :func:`save_comparison`)."""
     page = page_of(comparison_sections(comparison, results), title=title or "Strategies side by side")
     Path(path).write_text(page, encoding="utf-8")
-    return comparison

@@ -7,11 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import backtrader as bt
+import numpy as np
 import pytest
 
-from ai_backtrader.datafeeds import load_sample
+from ai_backtrader.analyzers import Performance
+from ai_backtrader.brokers import LeverageBroker
+from ai_backtrader.datafeeds import PerpetualData, load_sample
 from ai_backtrader.parameter_optimizer import TECHNICAL_SPACE, optimize, technical_rules, walk_forward
 from ai_backtrader.reports.html import html_page, save_comparison
+from ai_backtrader.rules import StrategyChromosome
+from ai_backtrader.simulation import simulate
+from ai_backtrader.strategies import compile_strategy
 from ai_backtrader.strategy_evolver import evolve
 
 pytest.importorskip("plotly")
@@ -59,6 +66,47 @@ def test_a_walk_forward_shows_its_tests_end_to_end(opened: Callable[..., Any]) -
     assert page.run(_EMPTY) == []
     last = page.run("return document.getElementById('chart-0')._fullData[0].y.at(-1)")
     assert last == result.equity[-1]
+
+
+def test_a_comparison_shows_what_is_proven_and_what_differs(tmp_path: Path, page: Any) -> None:
+    data = load_sample().head(600)
+    rng = np.random.default_rng(5)
+    rules: list[StrategyChromosome] = []
+    while len(rules) < 2:
+        one = StrategyChromosome.random(rng)
+        rules += [one] if len(simulate(data, one).fills) >= 10 else []
+
+    def run(strategy: type[bt.Strategy], **params: Any) -> Any:
+        cerebro = bt.Cerebro(stdstats=False)
+        cerebro.broker = LeverageBroker()
+        cerebro.adddata(PerpetualData(dataname=data))
+        cerebro.addstrategy(strategy, **params)
+        cerebro.addanalyzer(Performance)
+        return cerebro.run()[0]
+
+    results = {
+        "champion": run(compile_strategy(rules[0])),
+        "altered": run(compile_strategy(rules[1]), position_size=0.02),
+        "still": run(bt.Strategy),
+    }
+    path = tmp_path / "compared.html"
+    comparison = save_comparison(results, path, rules={"altered": rules[1]}, resamples=0)
+    page.look(width=390, touch=True)
+    page.open(path)
+    assert page.complaints() == []
+    assert page.run("return document.documentElement.scrollWidth <= window.innerWidth")
+    told = page.run(
+        "const table = [...document.querySelectorAll('table')].find((one) => one.caption?.textContent === 'Proofs');"
+        "return Object.fromEntries([...table.tBodies[0].rows].map((row) => "
+        "[...row.cells].map((cell) => cell.textContent)))"
+    )
+    assert told["champion"] == str(comparison.proofs["champion"])
+    assert told["champion"].startswith("proven: ")
+    assert told["altered"].startswith("differs from the simulation of its rules: fill 0 (bar ")
+    assert told["still"] == "not applicable: no evolved rules, so there is no simulation of them"
+    words = page.run("return document.querySelector('main').innerText")
+    gap = 100.0 * comparison.frame.loc["champion", "over_holding"]
+    assert f"{gap:+,.2f}" in words
 
 
 def test_a_comparison_draws_every_account_beside_holding(
