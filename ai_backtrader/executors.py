@@ -8,7 +8,10 @@ compiled ones here, where threads share the data.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
+import importlib.metadata
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -23,6 +26,7 @@ R = TypeVar("R")
 EXECUTORS = ("local", "dask", "ray")
 """Names of the executors."""
 
+_PACKAGE = "ai-backtrader"
 _CLUSTERS = {"dask": "distributed", "ray": "ray"}  # by library, of which each is an extra of its own name
 
 
@@ -52,7 +56,8 @@ def open_executor(name: str = "local", *, jobs: int = 1) -> Iterator[Map]:
     SettingsError
         If the name is unknown or jobs is not a whole number above 0.
     AIBacktraderError
-        If the library is missing or no cluster is connected.
+        If the library is missing, no cluster is connected, or a Dask worker has not this version of the package; while
+        results are made, if a Dask worker cannot load the function.
     """
     faults = Faults("executor")
     faults.one_of("executor", name, EXECUTORS)
@@ -63,7 +68,7 @@ def open_executor(name: str = "local", *, jobs: int = 1) -> Iterator[Map]:
         return
     joblib = _library("joblib", f"{jobs} jobs", "distributed")
     if name == "dask":
-        _check_client(_library("distributed", "executor 'dask'", "distributed"))
+        _check_workers(_library("distributed", "executor 'dask'", "distributed"))
     elif name == "ray":
         _library("ray.util.joblib", "executor 'ray'", "ray").register_ray()
     with (
@@ -71,7 +76,13 @@ def open_executor(name: str = "local", *, jobs: int = 1) -> Iterator[Map]:
         # Only loky hands results over one by one.
         joblib.Parallel(return_as="generator" if name == "local" else "list") as parallel,
     ):
-        yield lambda function, items: iter(parallel(joblib.delayed(function)(item) for item in items))
+        carry = _carried if name == "dask" else _itself
+
+        def apply(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+            work = joblib.delayed(carry(function))
+            return iter(parallel(work(item) for item in items))
+
+        yield apply
 
 
 @contextlib.contextmanager
@@ -120,13 +131,56 @@ def connected_cluster(name: str, *, address: str | None = None, workers: int = 1
         yield
 
 
-def _check_client(distributed: Any) -> None:
+def _check_workers(distributed: Any) -> None:
+    """A worker without the package would die over the first task, and so would those that take it over."""
     try:
-        distributed.get_client()
+        client = distributed.get_client()
     except ValueError as error:
         raise AIBacktraderError(
             "executor 'dask' needs a connected client; make one first: distributed.Client(address)"
         ) from error
+    here = _version_here()
+    for address, found in client.run(importlib.metadata.version, _PACKAGE, on_error="return").items():
+        if found != here:
+            there = f"version {found}" if isinstance(found, str) else f"none ({found!r})"
+            raise AIBacktraderError(
+                f"executor 'dask': {_PACKAGE} is {here} here and {there} on the worker {address}; "
+                "install the same there"
+            )
+
+
+def _version_here() -> str:
+    return importlib.metadata.version(_PACKAGE)
+
+
+def _itself(function: Callable[[T], R]) -> Callable[[T], R]:
+    return function
+
+
+def _carried(function: Callable[[T], R]) -> Callable[[T], R]:
+    """The function as bytes that are opened when it is called: a worker that cannot says so.
+
+    Dask's workers open tasks outside of them; one that fails there is gone without a word, and the search waits for
+    ever.
+    """
+    payload: bytes = _library("cloudpickle", "executor 'dask'", "distributed").dumps(function)
+    return functools.partial(_call, payload)
+
+
+def _call(payload: bytes, item: Any) -> Any:
+    return _opened(payload)(item)
+
+
+@functools.lru_cache(maxsize=4)
+def _opened(payload: bytes) -> Callable[[Any], Any]:
+    try:
+        function: Callable[[Any], Any] = pickle.loads(payload)  # noqa: S301  # made by the search that this worker serves
+    except Exception as error:  # whatever the loading of a user's function raises
+        raise AIBacktraderError(
+            f"a worker cannot load the function that it shall evaluate: {type(error).__name__}: {error}; install its "
+            "module there, or define the function in the script that is run"
+        ) from error
+    return function
 
 
 def _library(name: str, purpose: str, extra: str) -> Any:
