@@ -1,7 +1,8 @@
 """Strategies for Backtrader."""
 
 from ai_backtrader.strategies.adaptation import Adaptation, AdaptationRecord
-from ai_backtrader.strategies.adaptation_worth import AdaptationComparison, compare_adaptation
+from ai_backtrader.strategies.adaptation_spans import AdaptationWorth
+from ai_backtrader.strategies.adaptation_worth import AdaptationComparison, compare_adaptation, compared_runs
 from ai_backtrader.strategies.ai_strategy import AIStrategy
 from ai_backtrader.strategies.evolved import EvolvedStrategy, compile_strategy
 from ai_backtrader.strategies.export import export_source
@@ -17,6 +18,7 @@ __all__ = [
     "Adaptation",
     "AdaptationComparison",
     "AdaptationRecord",
+    "AdaptationWorth",
     "EvolvedStrategy",
     "LeverageRLStrategy",
     "Member",
@@ -24,6 +26,7 @@ __all__ = [
     "RLStrategy",
     "backtest_strategy",
     "compare_adaptation",
+    "compared_runs",
     "compile_strategy",
     "export_source",
     "optimize",

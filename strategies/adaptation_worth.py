@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +15,14 @@ from ai_backtrader.brokers import LeverageBroker
 from ai_backtrader.checks import Faults
 from ai_backtrader.datafeeds import PerpetualData
 from ai_backtrader.engine import Engine
+from ai_backtrader.events import TradeClosed
 from ai_backtrader.evidence import bar_returns, sharpe_evidence
 from ai_backtrader.market import MarketData
 from ai_backtrader.strategies.adaptation import Adaptation, AdaptationRecord
+from ai_backtrader.strategies.adaptation_spans import FEWEST_TRADES, AdaptationWorth, worths_of
 from ai_backtrader.strategies.ai_strategy import AIStrategy
 
-__all__ = ["AdaptationComparison", "compare_adaptation"]
+__all__ = ["AdaptationComparison", "compare_adaptation", "compared_runs"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,6 +42,8 @@ class AdaptationComparison:
     probability
         That the adapting run's mean return, bar by bar, is truly above the other's, given the bars after the first
         change (probabilistic Sharpe ratio of the difference); NaN where the two do not differ.
+    worths
+        One an adaptation, in order.
     """
 
     records: tuple[AdaptationRecord, ...]
@@ -49,6 +53,7 @@ class AdaptationComparison:
     trades_without: int
     first_bar: int | None
     probability: float
+    worths: tuple[AdaptationWorth, ...] = ()
 
     @property
     def gain(self) -> float:
@@ -71,11 +76,58 @@ class AdaptationComparison:
             return f"{told}, so nothing changed what votes and the two runs are the same."
         if math.isnan(self.probability):
             return f"{told}, but no bar's result differed."
+        apart = sum(worth.trades for worth in self.worths)
+        few = ", too few to say" if apart < FEWEST_TRADES else ""
         return (
             f"{told}. Adaptation {'paid' if self.paid else 'did not pay'}: final equity {self.adapted[-1]:,.2f} with "
-            f"it, {self.without[-1]:,.2f} without ({self.gain:+.2%}); the probability that this is no luck is "
-            f"{self.probability:.0%}."
+            f"it, {self.without[-1]:,.2f} without ({self.gain:+.2%}); the probability that the true mean is above that "
+            f"without is {self.probability:.0%}, by {apart:,} {'trade' if apart == 1 else 'trades'} that only one of "
+            f"the two made{few}."
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values, without the curves."""
+        return {
+            "verdict": self.verdict,
+            "paid": self.paid if any(record.changed for record in self.records) else None,
+            "gain": self.gain if math.isfinite(self.gain) else None,
+            "probability": None if math.isnan(self.probability) else self.probability,
+            "trades": self.trades_adapted,
+            "trades_without": self.trades_without,
+            "adaptations": [worth.to_dict() for worth in self.worths],
+        }
+
+
+def compared_runs(
+    records: Sequence[AdaptationRecord],
+    times: NDArray[np.datetime64],
+    adapted: NDArray[np.float64],
+    without: NDArray[np.float64],
+    trades: Sequence[TradeClosed] = (),
+    trades_without: Sequence[TradeClosed] = (),
+) -> AdaptationComparison:
+    """A run with adaptation beside the same without, whoever made them.
+
+    Parameters
+    ----------
+    records
+        Of the adapting run.
+    times
+        Of the bars, shape (bars,), UTC.
+    adapted, without
+        Equity at each close with adaptation and without, shape (bars,).
+    trades, trades_without
+        Closed trades of the two.
+    """
+    worths = worths_of(records, times, adapted, without, trades, trades_without)
+    first = next((worth.place for worth in worths if worth.changed), None)
+    difference = np.zeros(0) if first is None else (bar_returns(adapted) - bar_returns(without))[first:]
+    moved = bool(np.any(np.nan_to_num(difference)))
+    return AdaptationComparison(
+        records=tuple(records), adapted=adapted, without=without, trades_adapted=len(trades),
+        trades_without=len(trades_without), first_bar=None if first is None else first + 1,
+        probability=sharpe_evidence(difference).probabilistic if moved else math.nan, worths=worths,
+    )  # fmt: skip
 
 
 def compare_adaptation(
@@ -128,15 +180,9 @@ def compare_adaptation(
 
     adapting, adapted = run(Adaptation() if adaptation is None else adaptation)
     plain, without = run(None)
-    records = tuple(adapting.adaptations)
-    first = min((record.bar for record in records if record.changed), default=None)
-    difference = np.zeros(0) if first is None else (bar_returns(adapted) - bar_returns(without))[first - 1 :]
-    moved = bool(np.any(np.nan_to_num(difference)))
-    return AdaptationComparison(
-        records=records, adapted=adapted, without=without, trades_adapted=len(adapting.closed_trades),
-        trades_without=len(plain.closed_trades), first_bar=first,
-        probability=sharpe_evidence(difference).probabilistic if moved else math.nan,
-    )  # fmt: skip
+    return compared_runs(
+        adapting.adaptations, data.times, adapted, without, adapting.closed_trades, plain.closed_trades
+    )
 
 
 def _check(data: object, make_engine: object, cash: float, commission: float, slippage: float) -> None:

@@ -111,6 +111,10 @@ def backtest(
     short: Short = True,
     seed: Seed = 0,
     agents: Agents = "none",
+    adapt: Annotated[
+        bool, typer.Option("--adapt", help="Search anew on the way, at drift, and say whether it paid (runs twice).")
+    ] = False,
+    adapt_every: Annotated[int | None, typer.Option(help="With --adapt also on schedule, so many bars apart.")] = None,
     llm: Annotated[
         str, typer.Option(help="Language model that may object: 'off', 'live', 'record' or 'replay' (see `advisor`).")
     ] = "off",
@@ -127,7 +131,7 @@ def backtest(
         {
             "cash": cash, "commission": commission, "slippage": slippage, "max_leverage": max_leverage,
             "risk_budget": risk_budget, "maintenance_rate": maintenance_rate, "liquidation_fee": liquidation_fee,
-            "funding": funding, "allow_short": short, "seed": seed,
+            "funding": funding, "allow_short": short, "seed": seed, "adapt": adapt, "adapt_every": adapt_every,
         },
         agents=agents, llm=llm, llm_record=llm_record, database=database, as_json=as_json, plot=plot, report=report,
         quiet=quiet,

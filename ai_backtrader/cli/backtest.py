@@ -18,10 +18,11 @@ from ai_backtrader.checks import Faults
 from ai_backtrader.cli.progress import Progress
 from ai_backtrader.datafeeds import PerpetualData
 from ai_backtrader.engine import Engine, EngineSettings
+from ai_backtrader.errors import SettingsError
 from ai_backtrader.leverage import LeverageSettings
 from ai_backtrader.llm_advisor import Advisor, AdvisorReport
 from ai_backtrader.market import MaintenanceTiers, MarketData
-from ai_backtrader.strategies import AIStrategy
+from ai_backtrader.strategies import Adaptation, AIStrategy, compared_runs
 
 __all__ = ["BacktestSettings", "advice_words", "run_backtest"]
 
@@ -46,6 +47,10 @@ class BacktestSettings:
         False only closes on a SELL.
     seed
         Source of every random choice.
+    adapt
+        Whether AIStrategy searches anew on the way, at drift.
+    adapt_every
+        Also on schedule, so many bars apart; None for never.
     """
 
     cash: float = 10_000.0
@@ -58,6 +63,8 @@ class BacktestSettings:
     funding: float | None = None
     allow_short: bool = True
     seed: int = 0
+    adapt: bool = False
+    adapt_every: int | None = None
 
     def __post_init__(self) -> None:
         faults = Faults("backtest")
@@ -70,7 +77,16 @@ class BacktestSettings:
         if self.funding is not None:
             faults.number("funding", self.funding, low=-0.1, high=0.1)
         faults.whole("seed", self.seed, low=0)
+        if self.adapt_every is not None:
+            faults.whole("adapt_every", self.adapt_every, low=1)
+            if not self.adapt:
+                faults.add("adapt_every needs adapt: nothing is searched without")
         faults.raise_if_any()
+
+    @property
+    def adaptation(self) -> Adaptation | None:
+        """When AIStrategy searches anew; None for never."""
+        return Adaptation(every_bars=self.adapt_every) if self.adapt else None
 
 
 def run_backtest(
@@ -103,16 +119,63 @@ def run_backtest(
     -------
     dict
         ``run`` (settings, data and versions, so that the run can be repeated), ``strategy`` (the strategy instance)
-        and the analyzers ``performance``, ``liquidations``, ``decisions``, ``timeline``, ``learning``.
+        and the analyzers ``performance``, ``liquidations``, ``decisions``, ``timeline``, ``learning``. With ``adapt``
+        also ``adaptation``, whether each adaptation paid, and, where one changed what votes, ``unadapted``: the
+        strategy of the same run without.
+
+    Raises
+    ------
+    SettingsError
+        If ``adapt`` comes with an advisor: the same run without adaptation would ask it all again.
     """
+    if advisor is not None and settings.adapt:
+        raise SettingsError(
+            "backtest", ["adapt needs the same run without adaptation, which would ask the model again: leave one out"]
+        )
     card = _run_card(data, settings)
-    limits = LeverageSettings(risk_budget=settings.risk_budget, max_leverage=settings.max_leverage)
-    engine = Engine(
-        EngineSettings(seed=settings.seed, database=database, leverage=limits), agents=_agents(agents), advisor=advisor
-    )
+    engine = _engine(settings, database, agents, advisor)
     if engine.database is not None:
         bars = {data.symbol: data.fingerprint}
         engine.database.start_run("backtest", settings=card["settings"], seed=settings.seed, data=bars)
+    strategy = _run(data, settings, engine, on_progress, adaptation=settings.adaptation)
+    found = strategy.analyzers
+    if engine.database is not None:
+        engine.database.finish_run(figures=_numbers(found.performance.get_analysis()))
+    engine.close()
+    if advisor is not None:
+        told = advisor.report()
+        card["advisor"] = {
+            "model": told.model, "mode": told.mode, "training_cutoff": str(told.training_cutoff or "unknown"),
+            "consultations": told.consultations, "advised": told.advised, "warnings": list(told.warnings),
+        }  # fmt: skip
+    result = {
+        "run": card,
+        "strategy": strategy,
+        "performance": found.performance,
+        "liquidations": found.liquidations,
+        "decisions": found.decisions,
+        "timeline": found.timeline,
+        "learning": found.learning,
+    }
+    return result | _without_adaptation(data, settings, strategy, agents)
+
+
+def _engine(settings: BacktestSettings, database: Path | None, agents: str, advisor: Advisor | None) -> Engine:
+    limits = LeverageSettings(risk_budget=settings.risk_budget, max_leverage=settings.max_leverage)
+    return Engine(
+        EngineSettings(seed=settings.seed, database=database, leverage=limits), agents=_agents(agents), advisor=advisor
+    )
+
+
+def _run(
+    data: MarketData,
+    settings: BacktestSettings,
+    engine: Engine,
+    on_progress: Callable[[int], None] | None,
+    *,
+    adaptation: Adaptation | None,
+) -> Any:
+    """The strategy as Cerebro ran it."""
     cerebro = bt.Cerebro(stdstats=False)
     cerebro.broker = LeverageBroker(
         max_leverage=settings.max_leverage,
@@ -129,31 +192,28 @@ def run_backtest(
         engine=engine,
         allow_short=settings.allow_short,
         slippage=settings.slippage,
+        adaptation=adaptation,
     )
     for analyzer in (Performance, Liquidations, Decisions, Timeline, Learning):
         cerebro.addanalyzer(analyzer)
     if on_progress is not None:
         cerebro.addanalyzer(Progress, callback=on_progress)
-    strategy = cerebro.run()[0]
-    found = strategy.analyzers
-    if engine.database is not None:
-        engine.database.finish_run(figures=_numbers(found.performance.get_analysis()))
-    engine.close()
-    if advisor is not None:
-        told = advisor.report()
-        card["advisor"] = {
-            "model": told.model, "mode": told.mode, "training_cutoff": str(told.training_cutoff or "unknown"),
-            "consultations": told.consultations, "advised": told.advised, "warnings": list(told.warnings),
-        }  # fmt: skip
-    return {
-        "run": card,
-        "strategy": strategy,
-        "performance": found.performance,
-        "liquidations": found.liquidations,
-        "decisions": found.decisions,
-        "timeline": found.timeline,
-        "learning": found.learning,
-    }
+    return cerebro.run()[0]
+
+
+def _without_adaptation(data: MarketData, settings: BacktestSettings, adapted: Any, agents: str) -> dict[str, Any]:
+    """``adaptation``, what came of it, and ``unadapted``, the same run without, where something changed what votes."""
+    if settings.adaptation is None:
+        return {}
+    plain = adapted
+    if any(record.changed for record in adapted.adaptations):
+        with _engine(settings, None, agents, None) as engine:
+            plain = _run(data, settings, engine, None, adaptation=None)
+    own, other = (one.analyzers.performance for one in (adapted, plain))
+    compared = compared_runs(
+        adapted.adaptations, own.times, own.equity, other.equity, adapted.closed_trades, plain.closed_trades
+    )
+    return {"adaptation": compared.to_dict()} | ({} if plain is adapted else {"unadapted": plain})
 
 
 def advice_words(report: AdvisorReport) -> str:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from ai_backtrader.errors import AIBacktraderError
 from ai_backtrader.pipeline import PipelineResult
+from ai_backtrader.reports.adaptations import adaptation_table
 from ai_backtrader.reports.figures import MISSING, known, number, percent, return_risk
 from ai_backtrader.reports.plots import extremes
 
@@ -29,16 +30,18 @@ _PIXELS = 1440
 
 
 def run_table(result: PipelineResult) -> RenderableType:
-    """What each stage found, who earned what beside holding, whose doing it was, and a verdict.
+    """What each stage found, who earned what beside holding, whose doing it was, whether adapting paid, and a verdict.
 
     Returns
     -------
     RenderableType
         For ``rich.console.Console().print``.
     """
+    found = result.walk["adaptation"]
+    adapted = [] if found is None else [adaptation_table(found), Text()]
     return Group(
-        _stages(result), Text(), _members(result), Text(), _sources(result), Text(), _evidence(result), Text(),
-        Text(result.verdict, style="bold"), Text(f"Run {result.run_id}"),
+        _stages(result), Text(), _members(result), Text(), _sources(result), Text(), *adapted, _evidence(result),
+        Text(), Text(result.verdict, style="bold"), Text(f"Run {result.run_id}"),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ai_backtrader.checks import Faults
+from ai_backtrader.engine import Engine
 from ai_backtrader.errors import SettingsError
 from ai_backtrader.learning_db import LearningDatabase
 from ai_backtrader.learning_db.tables import TABLES
@@ -241,14 +242,18 @@ class _Run:
 
     def _walk(self) -> tuple[dict[str, Any], dict[str, Any]]:
         evolved, learnt = self._found("evolve"), self._found("rehearse")["weights"]
-        engine = engine_of(
-            evolved, self._found("train"), self._agent_weights(), self.settings, seed=self.settings.seed_of("walk"),
-            kept=self.kept, source_weights=learnt["weights"] if learnt["used"] else None,
-        )  # fmt: skip
+
+        def engine(kept: LearningDatabase) -> Engine:
+            return engine_of(
+                evolved, self._found("train"), self._agent_weights(), self.settings,
+                seed=self.settings.seed_of("walk"), kept=kept,
+                source_weights=learnt["weights"] if learnt["used"] else None,
+            )  # fmt: skip
+
         return walk(
-            self.data, self.parts, crew_of(self._found("optimise"), evolved, self.settings), engine,
+            self.data, self.parts, crew_of(self._found("optimise"), evolved, self.settings), engine(self.kept),
             self._found("allocate"), self.settings, ledger=self.kept, journal=self.kept, design=self.design,
-            run_id=self.run_id, on_bar=self._bars("walk", self.parts.bars - self.parts.walk),
+            run_id=self.run_id, engine_again=engine, on_bar=self._bars("walk", self.parts.bars - self.parts.walk),
         )  # fmt: skip
 
     # --------------------------------------------------------------------------------------------------------- card

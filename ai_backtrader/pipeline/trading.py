@@ -23,6 +23,7 @@ from ai_backtrader.pipeline.fund import AI, Crew, FundRun, run_fund
 from ai_backtrader.pipeline.parts import FEWEST_DESIGN_BARS, Parts, account_returns, curve_figures, plain
 from ai_backtrader.pipeline.settings import PipelineSettings
 from ai_backtrader.rules import StrategyChromosome
+from ai_backtrader.strategies import AdaptationComparison, compared_runs
 from ai_backtrader.strategies.adaptation import Adaptation
 from ai_backtrader.values import Regime
 
@@ -165,23 +166,36 @@ def walk(
     journal: Journal,
     design: MarketData,
     run_id: str,
+    engine_again: Callable[[LearningDatabase], Engine],
     on_bar: Callable[[int], None] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Walk the bars that nothing has seen, once, with all systems adapting.
+
+    Where an adaptation changed what votes, the same walk is made again without any, to say whether it paid. Nothing of
+    that is kept, counted or learnt.
 
     Returns
     -------
     document, arrays
         Figures, evidence, attribution, hashes; values at each close.
     """
-    allocator = None
-    if "allocator" not in settings.without:
-        allocator = MetaAllocator(journal=journal)
-        allocator.load_state(allocation["state"])
-    run = run_fund(
-        data, parts.walk - 1, crew, engine, settings, weights=allocation["weights"], allocator=allocator,
-        adaptation=adaptation_of(settings), history=True, on_bar=on_bar,
-    )  # fmt: skip
+
+    def walked(systems: Engine, kept: Journal, adaptation: Adaptation | None) -> FundRun:
+        allocator = None
+        if "allocator" not in settings.without:
+            allocator = MetaAllocator(journal=kept)
+            allocator.load_state(allocation["state"])
+        return run_fund(
+            data, parts.walk - 1, crew, systems, settings, weights=allocation["weights"], allocator=allocator,
+            adaptation=adaptation, history=True, on_bar=on_bar,
+        )  # fmt: skip
+
+    run = walked(engine, journal, adaptation_of(settings))
+    unadapted = run
+    if any(one.changed for one in run.adaptations):
+        with LearningDatabase(":memory:") as forgotten:
+            unadapted = walked(engine_again(forgotten), forgotten, None)
+    compared = _compared(run, unadapted, settings.cash)
     close = data.close[parts.walk - 1 :]
     curves = {"fund": run.fund, **run.members}
     sharpes = {name: _per_bar_sharpe(values) for name, values in curves.items()}
@@ -216,9 +230,17 @@ def walk(
                 "passed": one.passed,
                 "trials": one.trials,
                 "verdict": one.verdict,
+                "changed": list(one.changed),
             }
             for one in run.adaptations
         ],
+        "adaptation": {
+            **compared.to_dict(),
+            "fund": {"return": _growth(run.fund), "without": _growth(unadapted.fund)},
+            AI: {"return": _growth(run.members[AI]), "without": _growth(unadapted.members[AI])},
+        }
+        if run.adaptations
+        else None,
         "attribution": shares.to_dict(),
         "weights": {name: values[0] for name, values in run.weights.items()},
         "last_weights": {name: values[-1] for name, values in run.weights.items()},
@@ -228,7 +250,19 @@ def walk(
     arrays = {"times": run.times, "close": close, "fund": run.fund}
     arrays |= {f"member_{name}": values for name, values in run.members.items()}
     arrays |= {f"weight_{name}": values for name, values in run.weights.items()}
+    if unadapted is not run:
+        arrays |= {"without_fund": unadapted.fund, f"without_{AI}": unadapted.members[AI]}
     return plain(document), arrays
+
+
+def _compared(run: FundRun, unadapted: FundRun, cash: float) -> AdaptationComparison:
+    """AIStrategy's account in both runs, as if it had been given the cash: shares are free of what was moved."""
+    adapted, without = (cash * one.members[AI] / one.members[AI][0] for one in (run, unadapted))
+    return compared_runs(run.adaptations, run.times, adapted, without, run.trades[AI], unadapted.trades[AI])
+
+
+def _growth(values: NDArray[np.float64]) -> float:
+    return float(values[-1] / values[0] - 1.0)
 
 
 def _dealings(run: FundRun, members: tuple[str, ...]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ai_backtrader.reports.adaptations import adaptation_table
 from ai_backtrader.reports.figures import (
     MISSING,
     analyses,
@@ -35,7 +36,8 @@ def result_table(result: Mapping[str, Any]) -> RenderableType:
     Parameters
     ----------
     result
-        ``performance`` and, where there were any, ``liquidations`` and ``decisions``: analyzers or their analyses.
+        ``performance`` and, where there were any, ``liquidations`` and ``decisions``: analyzers or their analyses;
+        ``adaptation``, of ``AdaptationComparison.to_dict()``.
 
     Returns
     -------
@@ -50,6 +52,8 @@ def result_table(result: Mapping[str, Any]) -> RenderableType:
         parts += [Text(), _votes(decisions)]
         if decisions["paper"]["trades"]:
             parts += [Text(), Text(withheld(decisions["paper"]))]
+    if "adaptation" in found:
+        parts += [Text(), adaptation_table(found["adaptation"])]
     parts += [Text(), Text(verdict(performance), style="bold")]
     return Group(*parts)
 

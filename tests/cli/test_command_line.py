@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from ai_backtrader.cli import main
@@ -131,3 +133,57 @@ def test_a_picture_that_cannot_be_written_leaves_the_result_on_the_screen(bars: 
     assert done.returncode == 1
     assert "no/such/folder" in done.stderr
     assert "Final equity" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def trending(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bars on which most of an hour's move goes on in the next: something is found in them."""
+    rng = np.random.default_rng(3)
+    moves = np.zeros(2_150)
+    for bar, shock in enumerate(rng.normal(0.0, 0.004, 2_149), start=1):
+        moves[bar] = 0.6 * moves[bar - 1] + shock
+    close = 100.0 * np.exp(np.cumsum(moves))
+    open_ = np.concatenate(([100.0], close[:-1]))
+    frame = pd.DataFrame(
+        {
+            "open": open_,
+            "high": np.maximum(open_, close),
+            "low": np.minimum(open_, close),
+            "close": close,
+            "volume": 1.0,
+        },
+        index=pd.date_range("2020-01-01", periods=2_150, freq="h", name="datetime"),
+    )
+    path = tmp_path_factory.mktemp("trending") / "TREND.csv"
+    frame.to_csv(path)
+    return path
+
+
+def test_a_backtest_that_adapts_says_whether_it_paid(trending: Path) -> None:
+    where = trending.parent
+    done = call(
+        "backtest", trending, "--adapt", "--adapt-every", "2000", "--commission", "0.00005", "--json", "--report",
+        "run.html", cwd=where,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    found = result["adaptation"]
+    (one,) = found["adaptations"]
+    assert one["changed"]
+    assert one["at"] == "2020-03-24T07:00:00"  # the 2000th bar
+    assert result["run"]["settings"]["adapt_every"] == 2_000
+    page = (where / "run.html").read_text(encoding="utf-8")
+    for words in ("Adaptation on the way", "With adaptation and without", found["verdict"], one["verdict"]):
+        assert words in page
+    plain = json.loads(call("backtest", trending, "--commission", "0.00005", "--json", cwd=where).stdout)
+    assert "adaptation" not in plain
+    ratio = result["performance"]["final_equity"] / plain["performance"]["final_equity"]
+    assert found["gain"] == pytest.approx(ratio - 1.0, abs=1e-12)
+
+
+def test_adapting_on_schedule_alone_or_with_a_model_is_refused(bars: Path) -> None:
+    done = call("backtest", bars, "--adapt-every", "500", cwd=bars.parent)
+    assert (done.returncode, "adapt_every needs adapt" in done.stderr) == (1, True)
+    done = call("backtest", bars, "--adapt", "--llm", "replay", "--llm-record", "no.db", cwd=bars.parent)
+    assert done.returncode == 1
+    assert "leave one out" in done.stderr or "no.db" in done.stderr

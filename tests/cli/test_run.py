@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from rich.console import Console
 from typer.testing import CliRunner
 
 from ai_backtrader.cli.run import replay, run
@@ -15,7 +17,7 @@ from ai_backtrader.cli.run_report import plot_run_result, run_table
 from ai_backtrader.datafeeds import load_sample
 from ai_backtrader.pipeline import PROFILES, PipelineResult, Profile, run_pipeline
 from ai_backtrader.pipeline.folder import RunFolder, runs_folder
-from ai_backtrader.values import Regime
+from ai_backtrader.values import FrozenMapping, Regime
 
 TINY = Profile(
     name="quick", trials=6, surrogate="random", regimes=(Regime.BULL,), generations=2, population=8, champions=2,
@@ -123,3 +125,29 @@ def test_a_system_that_is_switched_off_is_named_in_the_card_and_in_the_title(app
     wrong = CliRunner().invoke(app, ["run", str(bars_file), "--without", "news"])
     assert wrong.exit_code != 0
     assert "got 'news'" in str(wrong.exception)
+
+
+def test_the_table_of_a_run_says_whether_each_adaptation_paid() -> None:
+    result = run_pipeline(load_sample().head(1_300), profile=TINY, seed=5)
+    base = result.walk["members"]["ai"]["total_return"]
+    one = {
+        "at": "2017-03-01T05:00:00", "until": "2017-03-02T05:00:00", "reason": "drift", "changed": ["rules"],
+        "growth": 0.021, "growth_without": 0.01, "gain": 0.0109, "low": -0.0042, "high": 0.0263, "probability": 0.91,
+        "verdict": "paid, within luck",
+    }  # fmt: skip
+    idle = one | {"at": "2017-02-01T05:00:00", "changed": [], "gain": None, "verdict": "changed nothing"}
+    found = {"verdict": "Adaptation paid.", "adaptations": [idle, one], "ai": {"return": base, "without": base}}
+    walk = next(stage for stage in result.stages if stage.name == "walk")
+    for adaptation, wanted, unwanted in (
+        (found, ("2017-03-01 05:00", "+2.10 %", "-0.42 to +2.63 %", "91%", "paid, within luck"), "nothing passed"),
+        (found | {"verdict": "nothing passed", "adaptations": [idle]}, ("nothing passed",), "Did it pay?"),
+        (None, ("Whose doing",), "Adaptation on the way"),
+    ):
+        changed = dataclasses.replace(walk, found=FrozenMapping(dict(walk.found) | {"adaptation": adaptation}))
+        told = dataclasses.replace(result, stages=(*result.stages[:-1], changed))
+        console = Console(width=140)
+        with console.capture() as capture:
+            console.print(run_table(told))
+        text = capture.get()
+        assert all(words in text for words in wanted), text
+        assert unwanted not in text

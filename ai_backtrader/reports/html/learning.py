@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,9 +37,6 @@ def learning_section(strategy: Any, analyzer: Learning | None = None) -> Section
     if analyzer is not None and analyzer.get_analysis():
         parts += _charts(analyzer, strategy)
     parts.append(_health(learner))
-    searches = getattr(strategy, "adaptations", ())
-    if searches:
-        parts.append(_searches(searches))
     return Section(title="Drift and health", parts=[*parts, _requests(learner)])
 
 
@@ -125,18 +121,6 @@ def _health(learner: Any) -> Part:
     ]  # fmt: skip
     heads = ("Strategy", "Health", "Trades", "Won", "Mean result on margin", "Losses in a row", "Why")
     return Table(heads=heads, rows=rows, numeric=False, caption="Health at the end of the run")
-
-
-def _searches(searches: Sequence[Any]) -> Table:
-    rows = [
-        (
-            f"{one.at:%Y-%m-%d %H:%M}", f"{one.search}: {one.reason}", one.verdict,
-            ", ".join(one.changed) or "nothing", f"{one.trials:,}",
-        )
-        for one in searches
-    ]  # fmt: skip
-    heads = ("When", "Search", "Outcome", "Changed", "Trials")
-    return Table(heads=heads, rows=rows, numeric=False, caption="Searches on the way")
 
 
 def _requests(learner: Any) -> Part:

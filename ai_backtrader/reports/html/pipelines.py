@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ai_backtrader import evidence as ev
 from ai_backtrader.pipeline import PipelineResult
 from ai_backtrader.reports.figures import MISSING, known, money, number, percent, return_risk
+from ai_backtrader.reports.html.adapting import adaptation_parts
 from ai_backtrader.reports.html.cards import card_table
 from ai_backtrader.reports.html.funds import DASHES, MEMBERS, capital_chart
 from ai_backtrader.reports.html.parts import (
@@ -145,7 +146,7 @@ def _growth(result: PipelineResult) -> Chart:
 
 
 def _place(one: Mapping[str, Any]) -> int:
-    return int(one["bar"]) + 1  # the curves begin one bar before the walk's first
+    return int(one["bar"])  # bars of the walk that had closed: the curves begin at the close before it
 
 
 def _searched(searches: list[Mapping[str, Any]]) -> str:
@@ -213,33 +214,21 @@ def _adaptations(result: PipelineResult) -> list[Part]:
     searches = result.walk["adaptations"]
     if not searches:
         return [Words(text="AIStrategy did not search on the way: nothing asked for it, or it was switched off.")]
-    times, own, holding = result.arrays["times"], result.curve(_OWN), result.curve("holding")
-    at = sorted({_place(one) for one in searches})
-    until = dict(zip(at, [*at[1:], len(times) - 1], strict=True))
-    rows = []
-    for one in searches:
-        place = _place(one)
-        end = until[place]
-        changed = one.get("changed") or ()
-        rows.append(
-            (
-                str(times[place].astype("datetime64[m]")).replace("T", " "), f"{one['search']}: {one['reason']}",
-                one["verdict"],
-                ", ".join(changed) or ("nothing" if not one["passed"] else f"{one['passed']} new voters"),
-                percent(float(own[end] / own[place] - 1.0)), percent(float(holding[end] / holding[place] - 1.0)),
-            )
-        )  # fmt: skip
-    passed = sum(one["passed"] for one in searches)
-    told = (
-        f"{len(searches)} searches on the way. Of {sum(one['put_forward'] for one in searches)} strategies put forward "
-        f"{passed or 'none'} passed the sealed test of its search; only what passes votes from then on."
-    )
-    heads = ("When", "Search", "Outcome", "Changed", "AIStrategy after", "Holding after")
-    note = (
-        "After: until the next search. What followed a search is no proof that it paid: the same run without "
-        "adaptation (--without adaptation) is what it has to be compared with."
-    )
-    return [Words(text=told), Table(heads=heads, rows=rows, numeric=False), Words(text=note, kind="note")]
+    times, found = result.arrays["times"], result.walk["adaptation"]
+    rows = [
+        (
+            str(times[_place(one)].astype("datetime64[m]")).replace("T", " "), f"{one['search']}: {one['reason']}",
+            one["verdict"], ", ".join(one["changed"]) or "nothing",
+        )
+        for one in searches
+    ]  # fmt: skip
+    without = result.arrays.get(f"without_{_OWN}")
+    parts = adaptation_parts(found, times, result.curve(_OWN), without, rows)
+    if without is None:
+        return parts
+    fund = found["fund"]
+    told = f"The fund returned {percent(fund['return'])}, without adaptation {percent(fund['without'])}."
+    return [parts[0], Words(text=told), *parts[1:]]
 
 
 # ----------------------------------------------------------------------------------------------------------- the design

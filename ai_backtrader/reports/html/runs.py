@@ -15,6 +15,7 @@ from ai_backtrader.analyzers import Allocations, Decisions, Evidence, Learning, 
 from ai_backtrader.analyzers.evidence import evidence_figures
 from ai_backtrader.errors import AIBacktraderError
 from ai_backtrader.reports.figures import money, multiple, number, percent, verdict, withheld
+from ai_backtrader.reports.html.adapting import adaptation_section
 from ai_backtrader.reports.html.cards import card_of, card_table
 from ai_backtrader.reports.html.deciding import decision_section
 from ai_backtrader.reports.html.funds import fund_section
@@ -52,8 +53,15 @@ _KINDS = {
 }
 
 
-def run_of(result: Any) -> dict[str, Any]:
+def run_of(result: Any, *, without: Any = None) -> dict[str, Any]:
     """Analyzers of a run by name, and its ``strategy`` and ``run`` card, from a strategy or from such a mapping.
+
+    Parameters
+    ----------
+    result
+        The strategy or mapping.
+    without
+        Strategy of the same run without adaptation; it becomes ``unadapted``. None leaves that as it is.
 
     Raises
     ------
@@ -75,7 +83,7 @@ def run_of(result: Any) -> dict[str, Any]:
         )
     if not run["performance"].get_analysis()["bars"]:
         raise AIBacktraderError("save_html: the run has no bars, there is nothing to show; give it a feed with bars")
-    return run
+    return run if without is None else run | {"unadapted": without}
 
 
 def run_sections(run: Mapping[str, Any]) -> list[Section]:
@@ -106,6 +114,7 @@ def run_sections(run: Mapping[str, Any]) -> list[Section]:
             _evidence(run),
             _attribution(run),
             fund_section(run["allocations"]) if "allocations" in run else None,
+            adaptation_section(run),
             learning_section(strategy, run.get("learning")),
         )
         if section is not None

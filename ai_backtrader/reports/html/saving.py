@@ -24,14 +24,17 @@ from ai_backtrader.strategy_evolver import EvolutionResult
 __all__ = ["html_page", "save_comparison", "save_html", "sections_of", "write_comparison"]
 
 
-def sections_of(result: Any) -> tuple[str, list[Section]]:
+def sections_of(result: Any, *, without: Any = None) -> tuple[str, list[Section]]:
     """Title and sections of a result (see :func:`save_html`)."""
-    if isinstance(result, list | tuple) and result and hasattr(result[0], "analyzers"):
-        result = result[0]
+    result, without = (_first(one) for one in (result, without))
     if hasattr(result, "analyzers") or (isinstance(result, Mapping) and "performance" in result):
-        run = run_of(result)
+        run = run_of(result, without=without)
         figures = run["performance"].get_analysis()
         return f"{figures['strategy']} on {figures['symbol']}", run_sections(run)
+    if without is not None:
+        raise AIBacktraderError(
+            f"save_html: without= goes with a strategy that Cerebro has run, not with {type(result).__name__}"
+        )
     match result:
         case EvolutionResult():
             return f"Evolution on {result.run.get('symbol', 'market data')}", evolution_sections(result)
@@ -51,13 +54,18 @@ def sections_of(result: Any) -> tuple[str, list[Section]]:
     )
 
 
-def html_page(result: Any, *, title: str | None = None) -> str:
+def _first(result: Any) -> Any:
+    is_run = isinstance(result, list | tuple) and result and hasattr(result[0], "analyzers")
+    return result[0] if is_run else result
+
+
+def html_page(result: Any, *, title: str | None = None, without: Any = None) -> str:
     """The page of :func:`save_html` as text."""
-    own, sections = sections_of(result)
+    own, sections = sections_of(result, without=without)
     return page_of(sections, title=own if title is None else title)
 
 
-def save_html(result: Any, path: str | PathLike[str], *, title: str | None = None) -> None:
+def save_html(result: Any, path: str | PathLike[str], *, title: str | None = None, without: Any = None) -> None:
     """Write a result as one HTML file that needs no network.
 
     Parameters
@@ -70,13 +78,16 @@ def save_html(result: Any, path: str | PathLike[str], *, title: str | None = Non
         File to write.
     title
         None names what was run and on what.
+    without
+        Of an AIStrategy that searched on the way: the same run without adaptation, with ``Performance``. The page then
+        says whether each adaptation paid.
 
     Raises
     ------
     AIBacktraderError
         If the result is none of these, there is nothing to show, or plotly is missing (extra ``[report]``).
     """
-    Path(path).write_text(html_page(result, title=title), encoding="utf-8")
+    Path(path).write_text(html_page(result, title=title, without=without), encoding="utf-8")
 
 
 def save_comparison(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import backtrader as bt
@@ -13,6 +15,7 @@ import pytest
 from ai_backtrader.analyzers import Allocations, Decisions, Evidence, Learning, Liquidations, Performance, Timeline
 from ai_backtrader.brokers import FundBroker, LeverageBroker
 from ai_backtrader.datafeeds import PerpetualData, load_sample
+from ai_backtrader.errors import AIBacktraderError
 from ai_backtrader.reports.html import html_page
 from ai_backtrader.strategies import AIStrategy, Member, PortfolioStrategy
 from ai_backtrader.strategies.adaptation import Adaptation
@@ -161,6 +164,29 @@ def test_health_drift_and_searches_are_drawn_over_time(
     assert strategy.adaptations
     for search in strategy.adaptations:
         assert search.verdict in words
+
+
+def test_a_strategy_that_searched_stands_beside_itself_without(
+    learnt: tuple[Any, str], opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strategy, text = learnt
+    assert not any(one.changed for one in strategy.adaptations)
+    assert "the two runs are the same" in text
+    assert "With adaptation and without" not in text
+    changed = [dataclasses.replace(strategy.adaptations[0], changed=("rules <b>",), passed=1)]
+    monkeypatch.setattr(strategy, "adaptations", changed)
+    unknown = html_page(strategy)
+    assert "Whether it paid is not known: that needs the same run without adaptation" in unknown
+    page = opened(html_page(strategy, without=[strategy]))
+    look_at(page)
+    assert {"With adaptation and without", "Gain by adaptation so far"} <= set(page.run(_DRAWN))
+    words = page.run("return document.querySelector('main').textContent")
+    assert "no bar differed" in words
+    assert "rules <b>" in words
+    with pytest.raises(AIBacktraderError, match="the run without adaptation has no analyzer Performance"):
+        html_page(strategy, without=SimpleNamespace(analyzers=[]))
+    with pytest.raises(AIBacktraderError, match="without= goes with a strategy that Cerebro has run, not with int"):
+        html_page(3, without=strategy)
 
 
 def test_a_state_of_health_and_an_alarm_explain_themselves_under_the_mouse(

@@ -7,14 +7,17 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ai_backtrader.datafeeds import load_sample
+from ai_backtrader.events import TradeClosed
 from ai_backtrader.market import MaintenanceTiers, MarketData
 from ai_backtrader.pipeline import PipelineResult, Profile, run_pipeline
 from ai_backtrader.reports.html import html_page
 from ai_backtrader.rl import EnvironmentSettings, TrainingResult, train_agent
-from ai_backtrader.values import FrozenMapping, Regime
+from ai_backtrader.strategies import AdaptationRecord, compared_runs
+from ai_backtrader.values import Direction, FrozenMapping, Regime
 
 pytest.importorskip("plotly")
 
@@ -106,6 +109,89 @@ def test_the_growth_of_a_whole_run_ends_where_the_figures_say(
     said = page.wait_for(_HOVER)
     assert "fund" in said
     assert "holding, no costs" in said
+
+
+def adapted(run: PipelineResult) -> PipelineResult:
+    """The run, had something passed on its way twice: its account grows a little faster from then on."""
+    times, without = run.arrays["times"], run.arrays["member_ai"]
+    steps = np.random.default_rng(1).normal(0.0002, 0.002, len(times))
+    steps[:100] = 0.0
+    records = [
+        AdaptationRecord(
+            symbol="EURUSD", bar=place + 1, at=times[place].astype("datetime64[us]").item(), reason="drift of EURUSD",
+            search="evolve", regime=None, bars=place + 1, seed=1, trials=9, put_forward=1, passed=len(changed),
+            changed=changed, verdict="said",
+        )
+        for place, changed in ((40, ()), (99, ("Long when <i>RSI(14)</i> < 30",)), (300, ("Short when RSI(14) > 70",)))
+    ]  # fmt: skip
+    trades = [
+        TradeClosed(
+            symbol="EURUSD", strategy_id="ai", direction=Direction.LONG, entry_price=1.0, exit_price=1.0, pnl_pct=0.0,
+            opened_at=times[place - 1].astype("datetime64[us]").item(),
+            closed_at=times[place].astype("datetime64[us]").item(),
+        )
+        for place in range(110, 300, 10)
+    ]  # fmt: skip
+    own = without * np.exp(np.cumsum(steps))
+    told = compared_runs(records, times, own, without, trades, []).to_dict()
+    searches = [
+        {"bar": int(np.searchsorted(times, np.datetime64(one.at))), "reason": one.reason, "search": one.search,
+         "put_forward": 1, "passed": one.passed, "trials": 9, "verdict": one.verdict, "changed": list(one.changed)}
+        for one in records
+    ]  # fmt: skip
+    walk = dict(run.walk) | {
+        "adaptations": searches,
+        "adaptation": told | {"fund": {"return": 0.03, "without": 0.01}},
+    }
+    stages = tuple(
+        dataclasses.replace(one, found=FrozenMapping(walk)) if one.name == "walk" else one for one in run.stages
+    )
+    arrays = FrozenMapping(dict(run.arrays) | {"member_ai": own, "without_ai": without, "without_fund": without})
+    return dataclasses.replace(run, stages=stages, arrays=arrays)
+
+
+@LOOKS
+def test_each_adaptation_stands_beside_the_same_run_without(
+    run: PipelineResult, opened: Callable[..., Any], look: dict[str, Any]
+) -> None:
+    result = adapted(run)
+    page = opened(html_page(result), **look)
+    assert page.complaints() == []
+    assert page.run(_EMPTY) == []
+    assert {"With adaptation and without", "Gain by adaptation so far"} <= set(page.run(_TITLES))
+    assert page.run("return document.documentElement.scrollWidth <= window.innerWidth")
+    words = page.run(_WORDS).replace("\N{NO-BREAK SPACE}", " ")
+    found = result.walk["adaptation"]
+    idle, first, second = found["adaptations"]
+    assert found["verdict"] in words
+    assert "The fund returned +3.00 %, without adaptation +1.00 %." in words
+    assert [idle["verdict"], second["verdict"]] == ["changed nothing", "too few trades to say (0)"]
+    for one in found["adaptations"]:
+        assert one["verdict"] in words
+        assert one["at"][:16].replace("T", " ") in words
+    assert f"{100.0 * first['low']:+.2f} to {100.0 * first['high']:+.2f} %" in words
+    own, other, marked = page.run(
+        "const chart = [...document.querySelectorAll('.chart')].find((chart) => "
+        "chart.closest('figure').querySelector('h3').textContent === 'With adaptation and without');"
+        "const [other, own, marks] = chart._fullData; return [own.y.at(-1), other.y.at(-1), marks.y.length]"
+    )
+    assert own / other - 1.0 == pytest.approx(first["gain_to_end"], abs=1e-12)
+    assert marked == 2
+
+
+def test_what_an_adaptation_changed_is_told_under_the_mouse(run: PipelineResult, opened: Callable[..., Any]) -> None:
+    result = adapted(run)
+    page = opened(html_page(result))
+    point = page.run(
+        "const chart = [...document.querySelectorAll('.chart')].find((chart) => "
+        "chart.closest('figure').querySelector('h3').textContent === 'With adaptation and without');"
+        "const point = chart.querySelector('.points path'); point.scrollIntoView({block: 'center'});"
+        "const box = point.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]"
+    )
+    page.move(*point)
+    said = page.wait_for(_HOVER)
+    first = result.walk["adaptation"]["adaptations"][1]
+    assert f"drift of EURUSD: {first['verdict']}, {100.0 * first['gain']:+.2f} %" in said
 
 
 def test_a_whole_run_without_some_systems_says_so(run: PipelineResult) -> None:
