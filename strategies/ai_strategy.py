@@ -16,6 +16,7 @@ from ai_backtrader.events import TradeClosed
 from ai_backtrader.leverage import KellyEstimate
 from ai_backtrader.market import MarketData, MarketFeatures, Regimes
 from ai_backtrader.orchestrator import Decision
+from ai_backtrader.rules import BAR_COLUMNS
 from ai_backtrader.strategies.adaptation import Adaptation, AdaptationRecord, Adapter
 from ai_backtrader.strategies.decision_log import DecisionLog
 from ai_backtrader.strategies.rl_actions import AccountFeatures, position_named, risk_named
@@ -56,6 +57,8 @@ class _Book:
     quiet: QuietBars | None = None
     known: tuple[object, ...] = ()
     learnt: int = 0
+    followed: int = 0
+    watched: bool = False
     untold: int | None = None
     silent: bool = True
     standing: Any = None
@@ -216,6 +219,8 @@ class AIStrategy(bt.Strategy):
         features, engine = book.features, self.engine
         if features.table is None:
             features.advance()
+        if features.table is None:
+            self._follow(data, book, bars)
         knowledge = engine.knowledge
         if knowledge != book.known:
             book.known, book.has_agent = knowledge, engine.has_agent
@@ -344,10 +349,20 @@ class AIStrategy(bt.Strategy):
         book.untold, book.silent = None, False
 
     def _watch(self, data: Any, book: _Book) -> None:
-        """Give the evolved strategies the bars; where nothing is preloaded, those that have come."""
-        preloaded = book.features.table is not None
-        if not self.engine.evolved.idle and (not preloaded or not self.engine.evolved.watches(data._name or "data")):
-            self.engine.evolved.watch(data._name or "data", bars_of_feed(data, book.features))
+        """Give the evolved strategies the bars of a preloaded feed, once there are any."""
+        source, symbol = self.engine.evolved, data._name or "data"
+        if book.features.table is not None and not source.idle and not (book.watched and source.watches(symbol)):
+            source.watch(symbol, bars_of_feed(data, book.features))
+            book.watched = True
+
+    def _follow(self, data: Any, book: _Book, bars: int) -> None:
+        """Give the evolved strategies the bars that have come: some may be found yet."""
+        # The last one of a replay has grown since.
+        for number in range(max(book.followed - 1, 0) if data.replaying else book.followed, bars):
+            ago = number + 1 - bars
+            bar = [getattr(data, name)[ago] for name in BAR_COLUMNS]
+            self.engine.evolved.follow(data._name or "data", number, data.datetime.datetime(ago), bar)
+        book.followed = bars
 
     def _learn_bars(self, data: Any, book: _Book, bars: int) -> None:
         """Hand the bars up to here to the online learner, at once: drift counts every bar, quiet ones too."""

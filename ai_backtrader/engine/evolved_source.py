@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ai_backtrader.engine.watched import Followed, Watched, milliseconds_of
 from ai_backtrader.events import StrategyEvolved
 from ai_backtrader.market import MarketData, Regimes
 from ai_backtrader.market.regimes import REGIME_CODES
 from ai_backtrader.orchestrator import Abstention, Context, Vote
-from ai_backtrader.rules import SeriesBank, StrategyChromosome, section_signal
+from ai_backtrader.rules import StrategyChromosome
 from ai_backtrader.strategy_evolver import EvolutionResult
 from ai_backtrader.values import Action, Regime
 
 __all__ = ["EvolvedSource", "FoundStrategy"]
 
 _MAX_CONFIDENCE = 0.95
-_EPOCH = dt.datetime(1970, 1, 1)
-_MILLISECOND = dt.timedelta(milliseconds=1)
 _ALWAYS_KNOWN = math.inf
 _WIDER = {Regime.STRONG_BULL: Regime.BULL, Regime.STRONG_BEAR: Regime.BEAR}
 _WIDENED = (Regime.SIDEWAYS, *_WIDER.values(), *_WIDER)  # the wider ones before the narrower
@@ -73,42 +72,7 @@ class FoundStrategy:
     @cached_property
     def since(self) -> float:
         """``found_at`` in milliseconds since 1970; minus infinity for one that always votes."""
-        return -math.inf if self.found_at is None else float(_milliseconds(self.found_at))
-
-
-@dataclass
-class _Watched:
-    """Bars of a market, and the signals of the strategies on them."""
-
-    data: MarketData
-    milliseconds: NDArray[np.int64]
-    place: int = 0
-    signals: dict[str, NDArray[np.int8]] = field(default_factory=dict)
-
-    def bar(self, wanted: int) -> int | None:
-        """Which bar began at a time (milliseconds since 1970); None where none did."""
-        for near in (self.place, self.place + 1):  # bars are asked for in order
-            if near < len(self.milliseconds) and self.milliseconds[near] == wanted:
-                self.place = near
-                return near
-        found = int(np.searchsorted(self.milliseconds, wanted))
-        if found < len(self.milliseconds) and self.milliseconds[found] == wanted:
-            self.place = found
-            return found
-        return None
-
-    def sides(self, chromosome: StrategyChromosome) -> NDArray[np.int8]:
-        """+1, -1 or 0 at each bar; where both sides hold the long one goes first, as in a run of the strategy."""
-        known = self.signals.get(chromosome.fingerprint)
-        if known is None:
-            bank, need = SeriesBank(self.data), chromosome.required
-            allowed = np.ones(len(self.data), np.bool_)
-            if chromosome.filters.genes:
-                allowed = section_signal(bank, chromosome.filters, need.filters)
-            long = section_signal(bank, chromosome.entry_long, need.entry_long) & allowed
-            short = section_signal(bank, chromosome.entry_short, need.entry_short) & allowed
-            known = self.signals[chromosome.fingerprint] = np.where(long, 1, -short.astype(np.int8)).astype(np.int8)
-        return known
+        return -math.inf if self.found_at is None else float(milliseconds_of(self.found_at))
 
 
 class EvolvedSource:
@@ -116,9 +80,9 @@ class EvolvedSource:
 
     The match: of the strategies known by then, one found for the regime of the bar goes before one for its direction (a
     bull market for a strong one), and that before one for any; of equals the latest, then the most confident. Its
-    entry conditions and filters are evaluated on the bars of the market (:meth:`watch`); it votes where they hold and
-    abstains where they do not: no entry is no wish to be flat. Only strategies that survived the sealed test are
-    taken in, unless they are added by hand.
+    entry conditions and filters are evaluated on the bars of the market (:meth:`watch`, or :meth:`follow` where they
+    come one by one); it votes where they hold and abstains where they do not: no entry is no wish to be flat. Only
+    strategies that survived the sealed test are taken in, unless they are added by hand.
 
     A vote at a bar depends on what was known before it, whenever it is asked for.
     """
@@ -126,7 +90,7 @@ class EvolvedSource:
     def __init__(self) -> None:
         self.strategies: tuple[FoundStrategy, ...] = ()
         self._searched: list[tuple[float, int]] = []
-        self._watched: dict[str, _Watched] = {}
+        self._watched: dict[str, Watched | Followed] = {}
 
     @property
     def idle(self) -> bool:
@@ -188,7 +152,7 @@ class EvolvedSource:
 
     def note_search(self, examined: int, found_at: dt.datetime | None = None) -> None:
         """Count strategies that were put forward, passed or not."""
-        self._searched.append((-math.inf if found_at is None else _milliseconds(found_at), examined))
+        self._searched.append((-math.inf if found_at is None else milliseconds_of(found_at), examined))
 
     def add(self, strategies: Iterable[FoundStrategy]) -> None:
         """Add strategies; one that is known already, from the same time, is replaced."""
@@ -207,12 +171,35 @@ class EvolvedSource:
 
     def watch(self, symbol: str, data: MarketData) -> None:
         """Give the bars of a market; a vote at a bar uses none after it."""
-        milliseconds = data.times.astype("datetime64[ms]").astype(np.int64)
-        self._watched[symbol] = _Watched(data, milliseconds)
+        self._watched[symbol] = Watched(data)
+
+    def follow(self, symbol: str, number: int, at: dt.datetime, bar: Sequence[float]) -> None:
+        """Give one bar of a market after the other: its votes are those of all bars at once, in constant time a bar.
+
+        Parameters
+        ----------
+        symbol
+            Of the market; bars that were given otherwise are forgotten.
+        number
+            Of the bar, from 0. One that was given already, with other values, takes its place, and those after it go.
+        at
+            UTC time at which it began.
+        bar
+            Open, high, low, close and volume.
+
+        Raises
+        ------
+        SettingsError
+            If a bar before it is missing.
+        """
+        followed = self._watched.get(symbol)
+        if not isinstance(followed, Followed):
+            followed = self._watched[symbol] = Followed(symbol)
+        followed.take(number, milliseconds_of(at), bar)
 
     def vote(self, context: Context) -> Vote | Abstention:
         """Vote for the side whose entry holds at the context's bar."""
-        at = None if context.at is None else _milliseconds(context.at)
+        at = None if context.at is None else milliseconds_of(context.at)
         known_by = _ALWAYS_KNOWN if at is None else at
         found = self._match(context.symbol, context.regime, known_by)
         if found is None:
@@ -223,7 +210,7 @@ class EvolvedSource:
         bar = watched.bar(at)
         if bar is None:
             return Abstention("evolved", f"{context.at} is no bar of {context.symbol}")
-        side = int(watched.sides(found.chromosome)[bar])
+        side = watched.side(found.chromosome, bar)
         return found.votes[side < 0] if side else found.silence
 
     def pulls(self, symbol: str, regimes: Regimes) -> NDArray[np.float64] | None:
@@ -232,10 +219,10 @@ class EvolvedSource:
         Returns
         -------
         (n,) float64 or None
-            None where the bars are not known, or are not those of the labels.
+            None where the bars are not known, come one by one, or are not those of the labels.
         """
         watched = self._watched.get(symbol)
-        if watched is None or len(watched.data) != len(regimes):
+        if not isinstance(watched, Watched) or len(watched.data) != len(regimes):
             return None
         pulls = np.full(len(regimes), math.nan)
         # The least preferred first: each one takes the bars it matches from those before it, silent or not.
@@ -273,13 +260,6 @@ class EvolvedSource:
 
 def _preference(one: FoundStrategy) -> tuple[float, float, str]:
     return one.since, one.confidence, one.chromosome.fingerprint
-
-
-def _milliseconds(at: dt.datetime) -> int:
-    # Backtrader's times are floats of days: they miss the bar's start by microseconds.
-    if at.tzinfo is not None:
-        at = at.astimezone(dt.UTC).replace(tzinfo=None)
-    return round((at - _EPOCH) / _MILLISECOND)
 
 
 def _end_of(result: EvolutionResult) -> dt.datetime | None:

@@ -15,8 +15,10 @@ from ai_backtrader.rules.sections import (
     section_of,
 )
 from ai_backtrader.rules.signals import SeriesBank, gene_period, section_signal, strategy_period, unpack_words
+from ai_backtrader.rules.streaming import BAR_COLUMNS, EntryStream
 
 __all__ = [
+    "BAR_COLUMNS",
     "CATALOGUE",
     "MAX_GENES",
     "MAX_HOLD_BARS",
@@ -25,6 +27,7 @@ __all__ = [
     "SCHEMA",
     "SECTIONS",
     "Constants",
+    "EntryStream",
     "Gene",
     "HoldGene",
     "Operator",

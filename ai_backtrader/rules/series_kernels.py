@@ -30,7 +30,16 @@ from ai_backtrader.rules.row_kernels import (
 )
 from ai_backtrader.rules.signal_kernels import compare_into
 
-__all__ = ["STEP_DTYPE", "STEP_RECORD", "TEST_DTYPE", "TEST_RECORD", "Formula", "compare_rows", "fill_rows"]
+__all__ = [
+    "STEP_DTYPE",
+    "STEP_RECORD",
+    "TEST_DTYPE",
+    "TEST_RECORD",
+    "Formula",
+    "arithmetic",
+    "compare_rows",
+    "fill_rows",
+]
 
 Floats = NDArray[np.float64]
 
@@ -105,9 +114,10 @@ def _ratio(top: float, bottom: float, zero: float) -> float:
 
 
 @njit(error_model="numpy")
-def _arithmetic(
+def arithmetic(
     formula: int, out: Floats, a: Floats, b: Floats, c: Floats, period: int, number: float
-) -> None:  # one bar at a time, from the same bar of other rows
+) -> None:
+    """What needs no other bar of other rows than the same one, or one of a period ago."""
     n = out.size
     if formula == Formula.DIFFERENCE:
         for t in range(n):
@@ -193,7 +203,7 @@ def _fill(step: Any, table: Floats, powers: Floats) -> None:
     elif step.formula == Formula.SQUARES:
         out[:] = k.squares(a, powers)
     else:
-        _arithmetic(step.formula, out, a, b, c, period, step.number)
+        arithmetic(step.formula, out, a, b, c, period, step.number)
 
 
 def _version_of_sources() -> int:

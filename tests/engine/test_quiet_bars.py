@@ -68,10 +68,13 @@ def test_most_bars_are_quiet_and_are_decided_as_if_everybody_had_been_asked(
     assert all_of(bulk) == all_of(asked)
 
 
-def test_bars_that_come_one_by_one_are_decided_alike(eurusd: MarketData, systems: SimpleNamespace) -> None:
-    data = eurusd.head(320)
+@pytest.mark.parametrize("options", [{"preload": False, "runonce": False}, {"exactbars": 1}], ids=str)
+def test_bars_that_come_one_by_one_are_decided_alike(
+    options: dict[str, Any], eurusd: MarketData, systems: SimpleNamespace
+) -> None:
+    data = eurusd.head(700)
     at_once = trade(data, systems.make_engine(data))
-    streamed = trade(data, systems.make_engine(data), preload=False, runonce=False)
+    streamed = trade(data, systems.make_engine(data), **options)
     assert deferred(at_once) > 0
     assert deferred(streamed) == 0
     assert all_of(at_once) == all_of(streamed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from ai_backtrader import Engine, get_advisor, get_ai_orchestrator, initialize_ai_orchestrator
 from ai_backtrader.engine import AdviceSource, AgentPolicy, AgentSource, EvolvedSource, FoundStrategy, OnlineSource
+from ai_backtrader.errors import SettingsError
 from ai_backtrader.events import StrategyEvolved
 from ai_backtrader.leverage import LeverageSettings, VolatilityTargetPolicy
 from ai_backtrader.market import MarketData, compute_features, label_regimes
@@ -19,7 +21,7 @@ from ai_backtrader.online_learner import OnlineLearner
 from ai_backtrader.orchestrator import Abstention, Adjustment, Context, Orchestrator, Vote, technical_pulls
 from ai_backtrader.rl import LeverageAction, LeverageState
 from ai_backtrader.rl.agents import LeverageRLAgent, RLAgent
-from ai_backtrader.rules import StrategyChromosome
+from ai_backtrader.rules import BAR_COLUMNS, StrategyChromosome
 from ai_backtrader.simulation import simulate
 from ai_backtrader.values import Action, Regime
 
@@ -295,3 +297,123 @@ def test_bars_that_are_not_known_are_told(eurusd: MarketData, systems: SimpleNam
         "portfolio_value": 1.0, "current_position": {}, "risk_info": {}, "regime": None, "at": zoned,
     }  # fmt: skip
     assert source.vote(Context(**one)) == asked
+
+
+# --------------------------------------------------------------------------------------- evolved strategies, bar by bar
+
+
+def bar_of(data: MarketData, number: int) -> list[float]:
+    return [float(getattr(data, name)[number]) for name in BAR_COLUMNS]
+
+
+def votes_one_by_one(source: EvolvedSource, data: MarketData, regimes: Any, *, asked: int = 1) -> list[Any]:
+    """Votes with the bars given one by one; of all but every ``asked``-th bar none is asked for."""
+    votes: list[Any] = []
+    facts = {
+        "symbol": data.symbol, "indicators": {}, "current_price": 1.0, "high_volatility": False, "position": 0.0,
+        "portfolio_value": 1.0, "current_position": {}, "risk_info": {},
+    }  # fmt: skip
+    for number, at in enumerate(data.times.astype("datetime64[us]").tolist()):
+        source.follow(data.symbol, number, at, bar_of(data, number))
+        votes.append(source.vote(context(facts, at=at, regime=regimes.label(number))) if number % asked == 0 else None)
+    return votes
+
+
+def random_found(data: MarketData, rng: np.random.Generator, count: int) -> list[FoundStrategy]:
+    times = data.times.astype("datetime64[us]").tolist()
+    return [
+        FoundStrategy(
+            chromosome=StrategyChromosome.random(rng), confidence=float(rng.choice([0.5, 0.7, 0.9])),
+            regime=rng.choice([None, *Regime]),
+            found_at=None if rng.random() < 0.4 else times[int(rng.integers(len(times)))],
+        )
+        for _ in range(count)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", [1, 37])
+def test_votes_on_bars_that_come_one_by_one_are_those_on_all_bars(eurusd: MarketData, asked: int) -> None:
+    rng = np.random.default_rng(asked)
+    regimes = label_regimes(compute_features(eurusd))
+    entries = 0
+    for _ in range(6):
+        found = random_found(eurusd, rng, 6)
+        source = EvolvedSource()
+        source.add(found)
+        streamed = votes_one_by_one(source, eurusd, regimes, asked=asked)
+        whole = votes_of(source_with(eurusd, *found), eurusd, regimes)
+        assert streamed[::asked] == whole[::asked]
+        entries += sum(isinstance(vote, Vote) for vote in streamed)
+    assert entries > 500 / asked
+
+
+def test_a_strategy_that_is_found_on_the_way_has_seen_every_bar(eurusd: MarketData) -> None:
+    found = FoundStrategy(chromosome=StrategyChromosome.random(np.random.default_rng(4)), confidence=0.7)
+    regimes = label_regimes(compute_features(eurusd))
+    source, late = EvolvedSource(), 1_200
+    votes_one_by_one(source, eurusd.head(late), regimes)
+    source.add([found])
+    votes = votes_one_by_one(source, eurusd, regimes)  # the bars that are known count once
+    assert votes == votes_of(source_with(eurusd, found), eurusd, regimes)
+
+
+def test_a_bar_that_changes_and_another_run_take_the_place_of_what_was_there(
+    eurusd: MarketData, systems: SimpleNamespace
+) -> None:
+    found = FoundStrategy(chromosome=systems.RULES, confidence=0.7)
+    regimes = label_regimes(compute_features(eurusd))
+    other = eurusd.to_frame().iloc[:600]
+    other.iloc[300:, :4] *= 1.5
+    changed = MarketData.from_frame(other, symbol=eurusd.symbol)
+    source = EvolvedSource()
+    source.add([found])
+    votes_one_by_one(source, eurusd, regimes)
+    again = votes_one_by_one(source, changed, regimes)  # begins as the first did, goes on otherwise, and is shorter
+    assert again == votes_of(source_with(changed, found), changed, regimes)
+    assert source.vote(context_at(eurusd, 700)).reason.endswith("is no bar of EURUSD")
+
+    growing = EvolvedSource()
+    growing.add([found])
+    for number, at in enumerate(eurusd.times[:500].astype("datetime64[us]").tolist()):
+        early = [value * 1.01 for value in bar_of(eurusd, number)]
+        growing.follow("EURUSD", number, at, early)
+        growing.vote(context_at(eurusd, number))
+        growing.follow("EURUSD", number, at, bar_of(eurusd, number))
+    whole = source_with(eurusd, found)
+    assert growing.vote(context_at(eurusd, 499)) == whole.vote(context_at(eurusd, 499))
+    assert [growing.vote(context_at(eurusd, n)) for n in range(500)] == [
+        whole.vote(context_at(eurusd, n)) for n in range(500)
+    ]
+
+
+def context_at(data: MarketData, number: int) -> Context:
+    at = data.times[number].astype("datetime64[us]").item()
+    return Context(
+        symbol=data.symbol, indicators={}, current_price=1.0, high_volatility=False, position=0.0, portfolio_value=1.0,
+        current_position={}, risk_info={}, regime=None, at=at,
+    )  # fmt: skip
+
+
+def test_a_bar_that_is_left_out_is_missed(eurusd: MarketData) -> None:
+    source = EvolvedSource()
+    source.follow("EURUSD", 0, dt.datetime(2024, 1, 1), bar_of(eurusd, 0))
+    with pytest.raises(SettingsError, match="bar 2 of EURUSD came after 1 bars: give every bar"):
+        source.follow("EURUSD", 2, dt.datetime(2024, 1, 1, 2), bar_of(eurusd, 2))
+
+
+def test_bars_that_come_cost_the_same_however_many_there_are() -> None:
+    rng = np.random.default_rng(1)
+    close = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.01, 24_000)))
+    source = EvolvedSource()
+    source.add([FoundStrategy(chromosome=StrategyChromosome.random(rng), confidence=0.7)])
+    start, spent = dt.datetime(2000, 1, 1), []
+    facts = {"symbol": "S", "indicators": {}, "current_price": 1.0, "high_volatility": False, "position": 0.0}
+    facts |= {"portfolio_value": 1.0, "current_position": {}, "risk_info": {}}
+    for part in range(12):
+        began = time.process_time()
+        for number in range(2_000 * part, 2_000 * part + 2_000):
+            price, at = close[number], start + dt.timedelta(hours=number)
+            source.follow("S", number, at, (price, price * 1.01, price * 0.99, price, 1.0))
+            source.vote(context(facts, at=at, regime=None))
+        spent.append(time.process_time() - began)
+    assert min(spent[6:]) < 2.0 * min(spent[1:6])
