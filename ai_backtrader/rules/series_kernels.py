@@ -114,9 +114,7 @@ def _ratio(top: float, bottom: float, zero: float) -> float:
 
 
 @njit(error_model="numpy")
-def arithmetic(
-    formula: int, out: Floats, a: Floats, b: Floats, c: Floats, period: int, number: float
-) -> None:
+def arithmetic(formula: int, out: Floats, a: Floats, b: Floats, c: Floats, period: int, number: float) -> None:
     """What needs no other bar of other rows than the same one, or one of a period ago."""
     n = out.size
     if formula == Formula.DIFFERENCE:
