@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
@@ -86,7 +87,7 @@ def test_what_a_run_learns_is_in_the_database_when_it_ends(
     with systems.make_engine(data, database=path) as engine:
         strategy = trade(data, engine)
         # Another connection sees it before anything is closed: the run's end made it durable.
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as other:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as other:
             (count,) = other.execute("select count(*) from trades where paper = 0").fetchone()
         assert count == len(strategy.closed_trades) > 0
         transitions = engine.database.regime_transitions()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -62,7 +63,8 @@ def holed(path: Path, make_event: Make) -> bytes:
     filled(path, make_event)
     with LearningDatabase(path, strict=True) as database:
         assert database.prune(max_experiences=10) > 0
-    assert sqlite3.connect(path).execute("PRAGMA freelist_count").fetchone()[0] > 0
+    with contextlib.closing(sqlite3.connect(path)) as raw:
+        assert raw.execute("PRAGMA freelist_count").fetchone()[0] > 0
     return path.read_bytes()
 
 

@@ -168,9 +168,8 @@ def test_a_restart_goes_on_where_it_was() -> None:
     other = MetaAllocator()
     other.load_state(allocator.state_dict())
     assert other.state_dict() == allocator.state_dict()
-    assert other.calculate_allocation(total_capital=7.0, current_regime="bull") == allocator.calculate_allocation(
-        total_capital=7.0, current_regime="bull"
-    )
+    plans = [one.calculate_allocation(total_capital=7.0, current_regime="bull") for one in (other, allocator)]
+    assert repr(plans[0]) == repr(plans[1])  # as text: a forecast that is not a number equals nothing
 
 
 @pytest.mark.parametrize(

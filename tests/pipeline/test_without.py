@@ -95,7 +95,9 @@ def test_fees_and_funding_of_positions_that_stay_open_are_told() -> None:
     assert run.trades["buy_and_hold"] == []
     assert run.fees["buy_and_hold"] == pytest.approx(0.001 * size * filled, rel=1e-9)
     stamps = (
-        np.arange(data.times[first + 1], data.times[-1] + 1, np.timedelta64(1, "h")).astype("datetime64[h]").astype(int)
+        np.arange(data.times[first + 1], data.times[-1] + np.timedelta64(1, "s"), np.timedelta64(1, "h"))
+        .astype("datetime64[h]")
+        .astype(int)
     )
     due = np.count_nonzero(stamps[1:] % 8 == 0)
     paid = due * 0.0001 * size * np.mean(data.close[first + 1 :])
