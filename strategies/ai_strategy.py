@@ -226,7 +226,9 @@ class AIStrategy(bt.Strategy):
             book.known, book.has_agent = knowledge, engine.has_agent
             if features.table is not None:
                 self._watch(data, book)
-                book.quiet = engine.quiet_bars(*features.table, symbol=data._name or "data")
+                book.quiet = engine.quiet_bars(
+                    *features.table, symbol=data._name or "data", bar_seconds=features.bar_seconds
+                )
                 book.standing = _Standing(data, features, features.table, engine.recollection())
         if features.table is None:
             self._learn_bars(data, book, bars - 1)
@@ -285,7 +287,7 @@ class AIStrategy(bt.Strategy):
             high_volatility=features.high_volatility,
             at=data.datetime.datetime(0),
             current_position=at_risk,
-            risk_info=self._risk(equity, self._peak.value, self._peak.start, features.bars_per_year) | risk,
+            risk_info=self._risk(equity, self._peak.value, self._peak.start, features, features.bars_per_year) | risk,
             **self._facts(data, size, equity, data.close[0]),
         )
 
@@ -296,7 +298,8 @@ class AIStrategy(bt.Strategy):
         equity = standing.equity if account else 0.0
         agents_see: dict[str, Any] = {}
         if account:
-            risk = self._risk(equity, standing.peak, standing.start, rows.bars_per_year_at(bar)) | risk_named(account)
+            pace = rows.bars_per_year_at(bar)
+            risk = self._risk(equity, standing.peak, standing.start, rows, pace) | risk_named(account)
             agents_see = {"current_position": _held(account), "risk_info": risk}
         return standing.known.decide(
             indicators=features.indicators(bar),
@@ -329,10 +332,13 @@ class AIStrategy(bt.Strategy):
             return None
         return {"leverage": self.broker.get_position_leverage(data), "margin_ratio": ratio}
 
-    def _risk(self, equity: float, peak: float, start: float, bars_per_year: float) -> dict[str, float]:
+    def _risk(
+        self, equity: float, peak: float, start: float, rows: FeatureRows, bars_per_year: float
+    ) -> dict[str, float]:
         return {
             "drawdown": max(0.0, 1.0 - equity / peak) if peak > 0.0 else 1.0,
             "bars_per_year": bars_per_year,
+            "bar_seconds": rows.bar_seconds,
             "portfolio_pnl_pct": 100.0 * (equity / start - 1.0),
         }
 

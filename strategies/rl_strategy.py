@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, ClassVar
 
 import backtrader as bt
@@ -14,6 +15,8 @@ from ai_backtrader.rl.shipped import load_pretrained
 from ai_backtrader.strategies.rl_actions import ActionDesk
 
 __all__ = ["LeverageRLStrategy", "RLStrategy"]
+
+logger = logging.getLogger("ai_backtrader")
 
 
 class _AgentStrategy(bt.Strategy):
@@ -42,6 +45,11 @@ class _AgentStrategy(bt.Strategy):
         self.agent = agent
         settings = EnvironmentSettings() if self.p.settings is None else self.p.settings
         self.features = FeatureRows(self.data, preloaded=self.env._dopreload)
+        if agent.bar_seconds not in (None, self.features.bar_seconds):
+            logger.warning(
+                "%s: the agent was trained on bars of %g s, these last %g s: the same numbers mean other things to it",
+                type(self).__name__, agent.bar_seconds, self.features.bar_seconds,
+            )  # fmt: skip
         self.desk = ActionDesk(self, self.data, settings, leveraged=self._leveraged)
         self.actions: list[int] = []
         self.equity: list[float] = []

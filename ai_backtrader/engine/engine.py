@@ -111,7 +111,9 @@ class Engine:
         orchestrator = self.orchestrator
         return orchestrator.sources, orchestrator.sizer, self.evolved.strategies, *self._agents.version
 
-    def quiet_bars(self, features: MarketFeatures, regimes: Regimes, *, symbol: str) -> QuietBars | None:
+    def quiet_bars(
+        self, features: MarketFeatures, regimes: Regimes, *, symbol: str, bar_seconds: float | None = None
+    ) -> QuietBars | None:
         """Bars of a market on which nobody need be asked, because the decision is HOLD.
 
         Parameters
@@ -120,6 +122,8 @@ class Engine:
             Of all bars of the market.
         symbol
             Its name.
+        bar_seconds
+            Length of its bars, as the questions tell it (``risk_info["bar_seconds"]``); None where they do not.
 
         Returns
         -------
@@ -138,7 +142,8 @@ class Engine:
             return None
         if not self.has_agent:
             return QuietBars(outlook, features, settings.hold_threshold)
-        return QuietBars(outlook, features, settings.hold_threshold, self._agents, settings.weights["rl"])
+        agents = self._agents.on_bars_of(bar_seconds)
+        return QuietBars(outlook, features, settings.hold_threshold, agents, settings.weights["rl"])
 
     def recollection(self) -> Recollection:
         """What the systems know now, for the decisions of quiet bars that somebody looks at later."""

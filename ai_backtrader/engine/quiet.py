@@ -11,7 +11,6 @@ from ai_backtrader.engine.sources import AdviceSource, AgentSource
 from ai_backtrader.leverage import LeverageManager
 from ai_backtrader.llm_advisor import NO_TRADE
 from ai_backtrader.market import MarketFeatures
-from ai_backtrader.market.feature_settings import feature_spans
 from ai_backtrader.orchestrator import Abstention, Decision, Orchestrator, Outlook
 from ai_backtrader.orchestrator.outlook import ROUNDING, quiet_bars_of
 from ai_backtrader.orchestrator.poll import lifted
@@ -23,7 +22,6 @@ __all__ = ["QuietBars", "Recollection"]
 Floats = NDArray[np.float64]
 
 _STRETCH = 32  # bars that are looked at together while the account stands still
-_STATE_SECONDS = 3600.0  # for which bars the agents' states are scaled in a run
 
 _lifted: Any = inlined(lifted)
 
@@ -94,7 +92,7 @@ class QuietBars:
             return
         self._found = b""
         self._market = _Market(
-            rows_of(features), np.array(feature_spans(_STATE_SECONDS), dtype=np.int64), outlook.score, outlook.voters,
+            rows_of(features), np.array(features.spans, dtype=np.int64), outlook.score, outlook.voters,
             outlook.candidates, outlook.lift, outlook.lift_weight, hold_threshold - ROUNDING, weight,
         )  # fmt: skip
         self._brains = brain_of(agents.basic, _STRETCH), brain_of(agents.leverage, _STRETCH)

@@ -11,9 +11,11 @@ from ai_backtrader.online_learner import HealthState, OnlineLearner
 from ai_backtrader.orchestrator import Abstention, Adjustment, Advice, Context, Vote
 from ai_backtrader.rl import LeverageState, State
 from ai_backtrader.rl.actions import BasicAction, LeverageAction
-from ai_backtrader.rl.agents import LeverageRLAgent, RLAgent
+from ai_backtrader.rl.agents import DQNAgent, LeverageRLAgent, RLAgent
 from ai_backtrader.rl.states import MarketPart, market_part
 from ai_backtrader.values import Action, Direction, Regime
+
+_HOUR = 3_600.0
 
 __all__ = ["AdviceSource", "AgentPolicy", "AgentSource", "LearnerHealth", "OnlineSource"]
 
@@ -97,6 +99,10 @@ class AgentSource:
 
     An agent's vote is the side that its best action leads to; its confidence is the probability (softmax of the Q
     values) of all actions that lead there. HOLD keeps what is held: in a position it is a vote for that side.
+
+    States are scaled for the length of the bars, ``risk_info["bar_seconds"]``; where the question does not tell it, for
+    that of the bars that the agent was trained on, or an hour. An agent that was trained on bars of another length does
+    not vote: the same numbers meant something else there.
     """
 
     def __init__(self, basic: RLAgent, leverage: LeverageRLAgent) -> None:
@@ -117,33 +123,51 @@ class AgentSource:
         """Source that goes on saying what this one would say now."""
         return AgentSource(self.basic.acting_copy(), self.leverage.acting_copy())
 
+    def on_bars_of(self, bar_seconds: float | None) -> AgentSource:
+        """Source with agents that have learnt nothing in the place of those that do not vote on such bars."""
+        basic, leverage = self.basic, self.leverage
+        if _stranger(basic, bar_seconds):
+            basic = RLAgent()
+        if _stranger(leverage, bar_seconds):
+            leverage = LeverageRLAgent()
+        return self if basic is self.basic and leverage is self.leverage else AgentSource(basic, leverage)
+
     def vote(self, context: Context) -> Vote | Abstention:
-        """Vote, or abstain while no agent is trained or inputs are missing."""
+        """Vote, or abstain while no agent is trained on such bars or inputs are missing."""
         pulls: list[tuple[float, str]] = []
-        missing: tuple[str, ...] = ()
-        part = None if self.idle else market_part(context.indicators)
+        silent: list[str] = []
+        seconds = context.risk_info.get("bar_seconds")
+        part = None
         if self.leverage.trained:
+            if not _stranger(self.leverage, seconds):
+                part = market_part(context.indicators, bar_seconds=_scale_of(self.leverage, seconds))
             self._seen = seen = _Seen.of(
                 self.leverage, context.indicators, context.current_position, context.risk_info, part
             )
-            missing = seen.missing
-            if not missing:
+            if seen.silent:
+                silent.append(seen.silent)
+            else:
                 pulls.append(_leverage_pull(seen, context.position))
         if self.basic.trained:
-            held = context.current_position
-            plain = State.from_part(
-                market_part(context.indicators) if part is None else part,
-                position=(context.position > 0.0) - (context.position < 0.0),
-                position_pnl=held.get("position_pnl", 0.0) / held.get("current_leverage", 1.0),  # of the entry value
-                position_duration=held.get("position_duration", 0.0),
-            )
-            missing = missing or (plain.missing if not plain.ready else ())
-            if plain.ready:
-                pulls.append(_basic_pull(self.basic, plain, context.position))
+            if strange := _stranger(self.basic, seconds):
+                silent.append(strange)
+            else:
+                plain = _basic_state(context, self._part_of(context, part))
+                if plain.ready:
+                    pulls.append(_basic_pull(self.basic, plain, context.position))
+                else:
+                    silent.append(_missing(plain.missing))
         if not pulls:
-            return Abstention("rl", f"inputs missing: {', '.join(missing)}" if missing else "no agent is trained")
+            return Abstention("rl", silent[0] if silent else "no agent is trained")
         mean = sum(pull for pull, _ in pulls) / len(pulls)
         return Vote("rl", Action.from_sign(mean), min(abs(mean), 1.0), "; ".join(words for _, words in pulls))
+
+    def _part_of(self, context: Context, part: MarketPart | None) -> MarketPart:
+        seconds = context.risk_info.get("bar_seconds")
+        scale = _scale_of(self.basic, seconds)
+        if part is None or scale != _scale_of(self.leverage, seconds):
+            return market_part(context.indicators, bar_seconds=scale)
+        return part
 
     def look(self, indicators: Mapping[str, float], position: Mapping[str, float], risk: Mapping[str, float]) -> _Seen:
         """What the leverage agent makes of a bar; where it has just voted on the very same one, that."""
@@ -174,7 +198,7 @@ class AgentPolicy:
         if not self.source.leverage.trained:
             return other
         seen = self.source.look(indicators, current_position, risk_info)
-        if seen.missing or not seen.action.side:
+        if seen.silent or not seen.action.side:
             return other
         action, probability = seen.action, seen.probabilities[seen.action]
         return LeverageProposal(
@@ -191,7 +215,7 @@ class _Seen(NamedTuple):
     indicators: Mapping[str, float]
     position: Mapping[str, float]
     risk: Mapping[str, float]
-    missing: tuple[str, ...]  # empty where the agent knows enough to act
+    silent: str  # why the agent does not act; empty where it does
     action: LeverageAction
     probabilities: list[float]
 
@@ -204,12 +228,43 @@ class _Seen(NamedTuple):
         risk: Mapping[str, float],
         part: MarketPart | None = None,
     ) -> _Seen:
-        state = LeverageState.from_part(market_part(indicators) if part is None else part, position, risk)
+        seconds = risk.get("bar_seconds")
+        if strange := _stranger(agent, seconds):
+            return cls(indicators, position, risk, strange, LeverageAction.HOLD, [])
+        if part is None:
+            part = market_part(indicators, bar_seconds=_scale_of(agent, seconds))
+        state = LeverageState.from_part(part, position, risk)
         if not state.ready:
-            return cls(indicators, position, risk, state.missing, LeverageAction.HOLD, [])
+            return cls(indicators, position, risk, _missing(state.missing), LeverageAction.HOLD, [])
         probabilities = agent.probabilities(state).tolist()
         best = LeverageAction(probabilities.index(max(probabilities)))
-        return cls(indicators, position, risk, (), best, probabilities)
+        return cls(indicators, position, risk, "", best, probabilities)
+
+
+def _stranger(agent: DQNAgent, bar_seconds: float | None) -> str:
+    """That an agent was trained on bars of another length; empty where it was not, or nobody knows."""
+    if bar_seconds is None or agent.bar_seconds is None or agent.bar_seconds == bar_seconds:
+        return ""
+    kind = "leverage" if isinstance(agent, LeverageRLAgent) else "basic"
+    return f"the {kind} agent was trained on bars of {agent.bar_seconds:g} s, these last {bar_seconds:g} s"
+
+
+def _scale_of(agent: DQNAgent, bar_seconds: float | None) -> float:
+    return (agent.bar_seconds or _HOUR) if bar_seconds is None else bar_seconds
+
+
+def _missing(names: tuple[str, ...]) -> str:
+    return f"inputs missing: {', '.join(names)}"
+
+
+def _basic_state(context: Context, part: MarketPart) -> State:
+    held = context.current_position
+    return State.from_part(
+        part,
+        position=(context.position > 0.0) - (context.position < 0.0),
+        position_pnl=held.get("position_pnl", 0.0) / held.get("current_leverage", 1.0),  # of the entry value
+        position_duration=held.get("position_duration", 0.0),
+    )
 
 
 _SIDES = tuple(action.side for action in LeverageAction)

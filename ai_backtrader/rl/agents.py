@@ -39,6 +39,12 @@ class DQNAgent:
         What computes gradients, see :class:`~ai_backtrader.rl.dqn.DQN`.
     temperature
         Of the softmax that turns Q values into probabilities, in units of reward.
+
+    Attributes
+    ----------
+    bar_seconds
+        Length of the bars that it was trained on, in seconds; None where nobody said. States of bars of another length
+        mean something else.
     """
 
     state_type: ClassVar[type[State] | type[LeverageState]]
@@ -57,6 +63,7 @@ class DQNAgent:
         faults.number("temperature", temperature, above=0.0)
         faults.raise_if_any()
         self.temperature = float(temperature)
+        self.bar_seconds: float | None = None
         self.dqn = DQN(
             len(self.state_type.names),
             len(self.action_type),

@@ -89,13 +89,13 @@ def load_agent(path: str | Path) -> RLAgent | LeverageRLAgent:
             f"agent {source}", [f"holds no agent but {identity.get('kind', 'a network')!r}; write it with save_agent"]
         )
     card = source.with_suffix(".json")
-    if card.exists():
-        _check_card(card, source)
+    known = _checked_card(card, source) if card.exists() else {}
     sizes = identity["sizes"]
     settings = DQNSettings(hidden=tuple(sizes[1:-1]), dtype=identity["settings"]["dtype"])
     kind = LeverageRLAgent if identity["agent"] == "leverage" else RLAgent
     agent = kind(settings=settings, rng=np.random.default_rng(0))
     agent.load_weights(source)
+    agent.bar_seconds = known.get("bar_seconds")
     return agent
 
 
@@ -135,11 +135,13 @@ def _folder(kind: str) -> Any:
     return importlib.resources.files("ai_backtrader.rl").joinpath("pretrained")
 
 
-def _check_card(card: Path, source: Path) -> None:
+def _checked_card(card: Path, source: Path) -> dict[str, Any]:
     try:
-        named = json.loads(card.read_text(encoding="utf-8"))["sha256"]
+        known: dict[str, Any] = json.loads(card.read_text(encoding="utf-8"))
+        named = known["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AIBacktraderError(f"card {card}: cannot be read ({error!r}); restore it from a copy") from error
     # The file has been checked against its own digest; this one says whose card it is.
     if f'"sha256": "{named}"'.encode() not in source.read_bytes():
         raise AIBacktraderError(f"card {card}: names another SHA-256 than {source} has; restore both from a copy")
+    return known

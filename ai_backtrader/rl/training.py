@@ -176,6 +176,7 @@ def train_agent(
         baseline_equity={name: play.equity for name, play in plays.items()},
         opening=opening,
         interrupted=interrupted,
+        bar_seconds=float(data.bar_seconds),
     )
 
 

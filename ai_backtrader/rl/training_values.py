@@ -189,6 +189,8 @@ class TrainingResult:
         1 when the ledger knows of nobody who had looked at the test bars before; None while they are sealed.
     interrupted
         The training was stopped before its end; the test then stays sealed.
+    bar_seconds
+        Length of the bars.
     """
 
     agent: str
@@ -205,6 +207,7 @@ class TrainingResult:
     baseline_equity: Mapping[str, NDArray[np.float64]]
     opening: int | None
     interrupted: bool
+    bar_seconds: float
 
     @property
     def best(self) -> SeedOutcome:
@@ -280,6 +283,7 @@ class TrainingResult:
         kind = LeverageRLAgent if self.agent == "leverage" else RLAgent
         made = kind(settings=self.dqn)
         made.take_weights(self.best.weights)
+        made.bar_seconds = self.bar_seconds
         return made
 
     def to_dict(self) -> dict[str, Any]:
@@ -288,6 +292,7 @@ class TrainingResult:
             "agent": self.agent,
             "symbol": self.symbol,
             "data_fingerprint": self.data_fingerprint,
+            "bar_seconds": self.bar_seconds,
             "feature_version": self.feature_version,
             "steps_per_seed": self.steps,
             "segments": {name: [part.start, part.stop] for name, part in self.segments.items()},

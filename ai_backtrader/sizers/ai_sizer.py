@@ -284,6 +284,7 @@ class AISizer(bt.Sizer):
             risk_info={
                 "drawdown": self._peak.drawdown(equity),
                 "bars_per_year": features.bars_per_year,
+                "bar_seconds": features.bar_seconds,
             },
             tiers=self.broker.tiers_for(data) if self._levered else None,
             fee_rate=float(comminfo.getcommission(1.0, price)) / price,

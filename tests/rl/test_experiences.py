@@ -196,6 +196,7 @@ def test_a_saved_agent_acts_as_it_was_trained_and_a_changed_byte_is_noticed(tmp_
     assert np.array_equal(load_agent(path).dqn.memory.online, result.best.weights)
     card = json.loads(path.with_suffix(".json").read_text())
     assert card["sha256"] == digest
+    assert load_agent(path).bar_seconds == card["bar_seconds"] == 3_600.0
 
     path.with_suffix(".json").write_text(json.dumps({**card, "sha256": "0" * 64}))
     with pytest.raises(AIBacktraderError, match="names another SHA-256"):

@@ -97,6 +97,7 @@ def test_a_stopped_training_goes_on_to_the_same_bits(bars: MarketData, trained: 
     assert stopped.seeds[0].test is None
     assert np.array_equal(stopped.seeds[0].weights, trained.seeds[0].weights)
     assert stopped.make_agent().trained
+    assert stopped.make_agent().bar_seconds == 3_600.0
     key = TrialKey(bars.fingerprint, "rl-leverage")
     assert ledger.trials(key).n_trials == 0
 
