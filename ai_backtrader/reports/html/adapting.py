@@ -67,18 +67,21 @@ def adaptation_parts(
     if without is not None:
         own, other = adapted / adapted[0], without / without[0]
         parts += [_accounts(found, times, own, other, name), _gain(times, own, other)]
-        rows = [
-            (*worth_row(one)[:1], one["until"][:16].replace("T", " "), *worth_row(one)[1:-1],
-             MISSING if not one["changed"] else percent(known(one["gain_to_end"])),
-             f"{one['trades']:,}" if one["changed"] else MISSING, one["verdict"])
-            for one in found["adaptations"]
-        ]  # fmt: skip
-        heads = (HEADS[0], "Until", *HEADS[1:-1], "Gain to the end", "Trades apart", HEADS[-1])
+        heads = (HEADS[0], HEADS[-1], *HEADS[1:-1], "Gain to the end", "Trades apart", "Until")
+        rows = [_row(one) for one in found["adaptations"]]
         parts += [
             Table(heads=heads, rows=rows, caption="Each adaptation, beside the same run without any"),
             Words(text=_NOTE, kind="note"),
         ]
     return [*parts, _searches(searches)]
+
+
+def _row(one: Mapping[str, Any]) -> tuple[str, ...]:
+    when, *figures, verdict = worth_row(one)
+    if not one["changed"]:
+        return (when, verdict, *figures, *[MISSING] * 3)
+    until = one["until"][:16].replace("T", " ")
+    return (when, verdict, *figures, percent(known(one["gain_to_end"])), f"{one['trades']:,}", until)
 
 
 def adaptation_section(run: Mapping[str, Any]) -> Section | None:
@@ -95,7 +98,7 @@ def adaptation_section(run: Mapping[str, Any]) -> Section | None:
         return None
     performance, other = run["performance"], run.get("unadapted")
     rows = [
-        (f"{one.at:%Y-%m-%d %H:%M}", f"{one.search}: {one.reason}", one.verdict, ", ".join(one.changed) or "nothing")
+        (f"{one.at:%Y-%m-%d %H:%M}", f"{one.search}: {one.reason}", one.verdict, "\n\n".join(one.changed) or "nothing")
         for one in records
     ]
     changed = any(one.changed for one in records)

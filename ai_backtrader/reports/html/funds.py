@@ -15,6 +15,7 @@ from ai_backtrader.reports.html.parts import (
     Part,
     Section,
     Table,
+    Words,
     bars,
     line,
     moments,
@@ -25,10 +26,11 @@ from ai_backtrader.reports.html.parts import (
 
 __all__ = ["COLOURS", "DASHES", "MEMBERS", "capital_chart", "fund_section"]
 
-COLOURS = ("@own", "@short", "@long", "@margin", "@third", "@loss", "@fourth")
+COLOURS = ("@own", "@short", "@long", "@margin")
+"""Of curves that any kind of colour vision tells apart; those after the fourth begin again with another dash."""
 DASHES = ("solid", "dash", "dot", "dashdot")
 MEMBERS = ("@short", "@long", "@margin", "@fourth", "@loss", "@third")
-"""Colours of a fund's members: blue is the fund's own."""
+"""Colours of a fund's members: blue is the fund's own. Those after the third have another dash, too."""
 
 
 def fund_section(analyzer: Any) -> Section | None:
@@ -85,7 +87,7 @@ def capital_chart(times: NDArray[np.datetime64], shares: Mapping[str, NDArray[np
         colour = "@market" if name == "cash" else MEMBERS[place % len(MEMBERS)]
         traces.append(
             line(when, share[shown], name, colour, width=0.6, shape="hv", stackgroup="capital",
-                 fillcolor=f"{colour}-soft", hovertemplate="%{y:.1f} %")
+                 fillcolor=f"{colour}-full", hovertemplate="%{y:.1f} %")
         )  # fmt: skip
     last = ", ".join(f"{name} {share[-1]:.0f} %" for name, share in held.items())
     return Chart(
@@ -129,8 +131,13 @@ def _contributions(members: Mapping[str, Any]) -> Chart:
     )  # fmt: skip
 
 
-def _health(plans: pd.DataFrame) -> Chart:
+def _health(plans: pd.DataFrame) -> Part:
     names = [str(column).removeprefix("health_") for column in plans.columns if str(column).startswith("health_")]
+    seen = np.unique(plans[[f"health_{name}" for name in names]].to_numpy(dtype=np.float64))
+    if seen.size == 1:  # one line upon the other would tell less
+        return Words(
+            text=f"At all {len(plans):,} plans the allocator saw the health of every member at {seen[0]:.2f} of 1."
+        )
     when = moments(plans["at"].to_numpy())
     traces = [
         line(

@@ -6,6 +6,7 @@ import base64
 import gzip
 import html
 import json
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -20,6 +21,7 @@ __all__ = ["page_of"]
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
 
 
+_NAME = re.compile(r"[A-Za-z]\w*(?:[._][\w-]+)+")  # of a setting: it may be parted after a dot and an underscore
 _LONG = 60  # characters of a cell that needs room for lines, also on a phone
 
 
@@ -48,6 +50,7 @@ def page_of(sections: Sequence[Section], *, title: str) -> str:
     ways = " ".join(
         f'<a href="#part-{place}">{html.escape(section.title)}</a>' for place, section in enumerate(sections)
     )
+    way = f'<nav aria-label="Sections">{ways}</nav>' if len(sections) > 1 else ""
     name = html.escape(title)
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -56,7 +59,7 @@ def page_of(sections: Sequence[Section], *, title: str) -> str:
 <style>
 {_file("page.css")}</style></head><body>
 <h1>{name}</h1>
-<nav aria-label="Sections">{ways}</nav>
+{way}
 <noscript><p class="alarm">Charts need JavaScript; all figures are in the tables.</p></noscript>
 <main>
 {chr(10).join(bodies)}
@@ -96,11 +99,14 @@ def _figure(chart: Chart, charts: list[dict[str, Any]]) -> str:
 
 def _table(table: Table) -> str:
     kind = ["words"] + ["number" if table.numeric else "words"] * (len(table.heads) - 1)
+    # On a phone the rows of a table of words lie under each other, each cell with its head.
+    stacked = not table.numeric and len(table.heads) > 2
+    told = table.heads if stacked else [""] * len(table.heads)
     heads = "".join(
         f'<th scope="col" class="{sort}">{html.escape(head)}</th>' for head, sort in zip(table.heads, kind, strict=True)
     )
     rows = "\n".join(
-        "<tr>" + "".join(_cell(cell, sort) for cell, sort in zip(row, kind, strict=True))
+        "<tr>" + "".join(_cell(*given) for given in zip(row, kind, told, strict=True))
         + "</tr>"
         for row in table.rows
     )  # fmt: skip
@@ -108,17 +114,22 @@ def _table(table: Table) -> str:
         f"<caption><span>{html.escape(table.caption)}</span></caption>" if table.caption and not table.folded else ""
     )
     top = f"<thead><tr>{heads}</tr></thead>" if any(table.heads) else ""
-    written = f'<div class="table"><table>{caption}{top}<tbody>\n{rows}\n</tbody></table></div>'
+    named = ' class="stacked"' if stacked else ""
+    written = f'<div class="table"><table{named}>{caption}{top}<tbody>\n{rows}\n</tbody></table></div>'
     if table.folded:
         return f"<details><summary>{html.escape(table.caption)}</summary>{written}</details>"
     return written
 
 
-def _cell(text: str, kind: str) -> str:
+def _cell(text: str, kind: str, head: str) -> str:
     if kind == "words" and len(text) > _LONG:
         kind += " long"
-    # On a phone a narrow column would part a number from its unit.
-    return f'<td class="{kind}">{html.escape(text).replace(" %", "&nbsp;%")}</td>'
+    # On a phone a narrow column would part a number from its unit, and a name anywhere.
+    written = html.escape(text).replace(" %", "&nbsp;%")
+    if _NAME.fullmatch(text):
+        written = re.sub(r"(?<=[._])", "<wbr>", written)
+    label = f' data-head="{html.escape(head)}"' if head else ""
+    return f'<td class="{kind}"{label}>{written}</td>'
 
 
 def _json(value: Any) -> str:

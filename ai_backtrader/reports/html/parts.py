@@ -200,9 +200,10 @@ def area(x: Any, y: ArrayLike, name: str, colour: str, **options: Any) -> Trace:
 def marks(x: Any, y: ArrayLike, name: str, colour: str, symbol: str, **options: Any) -> Trace:
     """Points; ``size`` in pixels."""
     size = options.pop("size", 9)
+    width = 1.6 if symbol.endswith("-open") else 1  # an open mark is nothing but its line
     return {
         "type": "scatter", "mode": "markers", "x": x, "y": numbers(y), "name": safe(name),
-        "marker": {"color": colour, "symbol": symbol, "size": size, "line": {"color": "@paper", "width": 1}},
+        "marker": {"color": colour, "symbol": symbol, "size": size, "line": {"color": "@paper", "width": width}},
     } | options  # fmt: skip
 
 

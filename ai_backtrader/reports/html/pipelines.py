@@ -38,6 +38,7 @@ __all__ = ["pipeline_sections"]
 
 _OWN = "ai"
 """AIStrategy's name among the members."""
+_PASSED = ("not\N{NO-BREAK SPACE}passed", "passed")
 
 
 def pipeline_sections(result: PipelineResult) -> list[Section]:
@@ -108,7 +109,7 @@ def _names(result: PipelineResult) -> list[str]:
 
 
 def _style(place: int) -> tuple[str, str]:
-    return MEMBERS[place % len(MEMBERS)], DASHES[place // len(MEMBERS) % len(DASHES)]
+    return MEMBERS[place % len(MEMBERS)], DASHES[place // 3 % len(DASHES)]
 
 
 def _timed(title: str, traces: list[Trace], told: str, unit: Mapping[str, Any], **options: Any) -> Chart:
@@ -218,7 +219,7 @@ def _adaptations(result: PipelineResult) -> list[Part]:
     rows = [
         (
             str(times[_place(one)].astype("datetime64[m]")).replace("T", " "), f"{one['search']}: {one['reason']}",
-            one["verdict"], ", ".join(one["changed"]) or "nothing",
+            one["verdict"], "\n\n".join(one["changed"]) or "nothing",
         )
         for one in searches
     ]  # fmt: skip
@@ -244,7 +245,7 @@ def _parameters(found: Mapping[str, Any]) -> list[Part]:
             (
                 search["regime"], number(known(search["score"])), number(known(search["test_sharpe"])),
                 number(known(search["deflated_sharpe"])), number(known(search["pbo"])), f"{search['trials']:,}",
-                "passed" if search["passed"] else "not passed",
+                _PASSED[bool(search["passed"])],
             )
             for search in done
         ]  # fmt: skip
@@ -285,7 +286,7 @@ def _evolution(found: Mapping[str, Any]) -> list[Part]:
                 champion["fingerprint"][:10], number(known(champion["validation_sharpe"])),
                 number(known(champion["test_sharpe"])),
                 MISSING if champion["p_value"] is None else f"{champion['p_value']:.3f}",
-                number(known(champion["deflated_sharpe"])), "passed" if champion["passed"] else "not passed",
+                number(known(champion["deflated_sharpe"])), _PASSED[bool(champion["passed"])],
             )
             for champion in champions
         ]  # fmt: skip

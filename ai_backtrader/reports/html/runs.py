@@ -383,7 +383,8 @@ def _attribution(run: Mapping[str, Any]) -> Section:
                 {
                     "type": "waterfall", "x": [name for name, _ in steps], "y": numbers([value for _, value in steps]),
                     "measure": ["absolute", *["relative"] * (len(steps) - 2), "total"], "name": "account",
-                    "text": [money(value) for _, value in steps], "textposition": "auto",
+                    "text": [money(value) for _, value in steps], "textposition": "auto", "textangle": 0,
+                    "insidetextfont": {"color": "@paper"}, "outsidetextfont": {"color": "@ink"},
                     "hovertemplate": "%{x}: %{text}<extra></extra>", "increasing": {"marker": {"color": "@long"}},
                     "decreasing": {"marker": {"color": "@loss"}}, "totals": {"marker": {"color": "@market"}},
                     "connector": {"line": {"color": "@line"}},

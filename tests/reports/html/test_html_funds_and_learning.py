@@ -17,6 +17,8 @@ from ai_backtrader.brokers import FundBroker, LeverageBroker
 from ai_backtrader.datafeeds import PerpetualData, load_sample
 from ai_backtrader.errors import AIBacktraderError
 from ai_backtrader.reports.html import html_page
+from ai_backtrader.reports.html.funds import fund_section
+from ai_backtrader.reports.html.parts import Chart
 from ai_backtrader.strategies import AIStrategy, Member, PortfolioStrategy
 from ai_backtrader.strategies.adaptation import Adaptation
 
@@ -88,7 +90,7 @@ def look_at(page: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def fund() -> str:
+def fund_run() -> Any:
     cerebro = bt.Cerebro(stdstats=False)
     cerebro.broker = FundBroker(cash=30_000)
     cerebro.broker.setcommission(commission=0.00002)
@@ -96,7 +98,12 @@ def fund() -> str:
     slow = Member(strategy=Trend, name="slow", params={"period": 250})
     members = [AIStrategy, Member(strategy=Trend, name="quick"), slow]
     PortfolioStrategy.host(cerebro, members, rebalance_days=20)
-    return html_page(run(cerebro))
+    return run(cerebro)
+
+
+@pytest.fixture(scope="module")
+def fund(fund_run: Any) -> str:
+    return html_page(fund_run)
 
 
 @LOOKS
@@ -107,10 +114,28 @@ def test_a_fund_shows_who_held_what_and_earned_what(
     look_at(page)
     wanted = {
         "Share of the fund's capital", "Effective number of members (1 / HHI)", "Contribution of each member",
-        "Health as the allocator saw it", "Price and trades", "Margin ratio",
+        "Price and trades", "Margin ratio",
     }  # fmt: skip
     assert wanted <= set(page.run(_DRAWN))
+    assert "the allocator saw the health of every member at 1.00 of 1" in page.run(
+        "return document.querySelector('main').textContent"
+    )
     assert "no trade was made" not in page.run("return document.querySelector('main').textContent")
+
+
+def test_health_that_changed_is_drawn_over_time(fund_run: Any) -> None:
+    analyzer = fund_run.analyzers.allocations
+    plans = analyzer.plans()
+    column = next(name for name in plans.columns if name.startswith("health_"))
+    plans.loc[plans.index[1], column] = 0.25
+    changed = SimpleNamespace(get_analysis=analyzer.get_analysis, frame=analyzer.frame, plans=lambda: plans)
+    section = fund_section(changed)
+    assert section is not None
+    (health,) = (part for part in section.parts if getattr(part, "title", "") == "Health as the allocator saw it")
+    assert isinstance(health, Chart)
+    assert [trace["name"] for trace in health.traces] == [
+        name.removeprefix("health_") for name in plans.columns if name.startswith("health_")
+    ]
 
 
 def test_a_fund_is_drawn_whole_and_tells_shares_under_the_mouse(fund: str, opened: Callable[..., Any]) -> None:
@@ -259,7 +284,7 @@ def test_a_liquidation_tells_what_it_cost_under_the_mouse(
 
 
 def test_the_card_says_what_was_paid_and_nothing_of_memory(liquidated: tuple[Any, str]) -> None:
-    text = liquidated[1].split("Run card</h2>")[1].split("</section>")[0]
+    text = liquidated[1].split("Run card</h2>")[1].split("</section>")[0].replace("<wbr>", "")
     assert "broker.commission.X.commission" in text
     assert ">0.0005<" in text
     assert " at 0x" not in text

@@ -13,7 +13,8 @@ import pytest
 
 from ai_backtrader.errors import AIBacktraderError
 from ai_backtrader.reports.html import html_page
-from ai_backtrader.reports.html.parts import BUCKETS, thinned
+from ai_backtrader.reports.html.page import page_of
+from ai_backtrader.reports.html.parts import BUCKETS, Section, Table, thinned
 
 pytest.importorskip("plotly")
 
@@ -128,6 +129,25 @@ def test_names_are_shown_as_they_are_and_run_nothing(
     assert page.complaints() == []
     assert page.run("return document.querySelector('h1').textContent") == wicked
     assert page.run("return document.title") == wicked
+
+
+def test_names_of_settings_are_parted_after_a_dot_or_an_underscore() -> None:
+    cells = [("environment.reward.low_volatility", "0.5"), ("1.9.78.123", "as it is"), ("plain words. More_words", "x")]
+    text = page_of([Section(title="Card", parts=[Table(heads=("", ""), rows=cells)])], title="Card")
+    assert ">environment.<wbr>reward.<wbr>low_<wbr>volatility<" in text
+    assert ">1.9.78.123<" in text
+    assert ">plain words. More_words<" in text
+    assert "<nav" not in text  # one section needs no way to it
+
+
+def test_a_table_of_words_names_its_cells_for_a_phone() -> None:
+    words = Table(heads=("When", "What <it> was", "Why"), rows=[("now", "this", "that")], numeric=False)
+    numbers = Table(heads=("When", "How much", "Of what"), rows=[("now", "1", "2")])
+    text = page_of([Section(title="A", parts=[words]), Section(title="B", parts=[numbers])], title="T")
+    assert text.count('class="stacked"') == 1
+    assert '<td class="words" data-head="What &lt;it&gt; was">this</td>' in text
+    assert text.count("data-head=") == 3
+    assert "<nav" in text
 
 
 def test_the_page_asks_for_nothing_outside_itself(text: str) -> None:

@@ -160,6 +160,11 @@ def test_each_adaptation_stands_beside_the_same_run_without(
     assert page.run(_EMPTY) == []
     assert {"With adaptation and without", "Gain by adaptation so far"} <= set(page.run(_TITLES))
     assert page.run("return document.documentElement.scrollWidth <= window.innerWidth")
+    wide = (
+        "document.querySelectorAll('table.stacked')].filter((one) => one.scrollWidth > one.parentElement.clientWidth)"
+    )
+    assert page.run("return document.querySelectorAll('table.stacked').length") >= 3
+    assert page.run(f"return [...{wide}.length") == 0  # words need no scrolling, not even on a phone
     words = page.run(_WORDS).replace("\N{NO-BREAK SPACE}", " ")
     found = result.walk["adaptation"]
     idle, first, second = found["adaptations"]

@@ -104,6 +104,11 @@ def test_a_comparison_shows_what_is_proven_and_what_differs(tmp_path: Path, page
     assert told["champion"].startswith("proven: ")
     assert told["altered"].startswith("differs from the simulation of its rules: fill 0 (bar ")
     assert told["still"] == "not applicable: no evolved rules, so there is no simulation of them"
+    page.look()
+    page.open(path)
+    assert page.run(
+        "return [...document.querySelectorAll('.table')].every((one) => one.scrollWidth <= one.clientWidth)"
+    )
     words = page.run("return document.querySelector('main').innerText")
     gap = 100.0 * comparison.frame.loc["champion", "over_holding"]
     assert f"{gap:+,.2f}" in words
