@@ -15,12 +15,12 @@ from ai_backtrader.brokers import FundBroker
 from ai_backtrader.datafeeds import PerpetualData
 from ai_backtrader.engine import Engine
 from ai_backtrader.events import TradeClosed
-from ai_backtrader.market import MarketData, compute_features
+from ai_backtrader.market import MarketData
 from ai_backtrader.meta_allocator import MetaAllocator
 from ai_backtrader.orchestrator import Decision
 from ai_backtrader.pipeline.members import BuyAndHold, RegimeRules, from_bar
 from ai_backtrader.pipeline.settings import PipelineSettings
-from ai_backtrader.rules import StrategyChromosome, strategy_period
+from ai_backtrader.rules import StrategyChromosome
 from ai_backtrader.strategies import AIStrategy, Member, PortfolioStrategy, compile_strategy
 from ai_backtrader.strategies.adaptation import Adaptation, AdaptationRecord
 from ai_backtrader.strategies.portfolio import Planned
@@ -53,11 +53,6 @@ class Crew:
     def names(self) -> tuple[str, ...]:
         """Of the members, AIStrategy first, buy and hold last."""
         return (AI, *((TECHNICAL,) if self.technical else ()), *self.evolved, HOLD)
-
-    @property
-    def period(self) -> int:
-        """Bars that the rules need before they decide."""
-        return max((strategy_period(rules) for rules in (*self.technical.values(), *self.evolved.values())), default=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +125,6 @@ def run_fund(
     weights: Mapping[str, float] | None = None,
     allocator: MetaAllocator | None = None,
     adaptation: Adaptation | None = None,
-    history: bool = False,
     on_bar: Callable[[int], None] | None = None,
 ) -> FundRun:
     """Trade bars from ``first`` on with everybody.
@@ -140,7 +134,8 @@ def run_fund(
     data
         Market data that end where the run shall end.
     first
-        Bar at whose close everybody decides first; as many bars before it as warm them up are fed, and not traded.
+        Bar at whose close everybody decides first; all bars before it are fed, and not traded: averages start where the
+        searches' did, in a rehearsal as in a walk.
     crew, engine, settings
         Who trades, AIStrategy's systems, costs.
     weights
@@ -149,13 +144,9 @@ def run_fund(
         Moves capital on the way; None: nobody does.
     adaptation
         When AIStrategy searches anew, on all bars up to then; None: never.
-    history
-        Feed all bars before ``first`` without adaptation, too: averages start from the first bar either way.
     on_bar
         Called with the number of bars done.
     """
-    start = 0 if history or adaptation is not None else max(0, first - max(_warm_up(data), crew.period))
-    feed, first = data.between(data.times[start], None), first - start
     cerebro = bt.Cerebro(stdstats=False)
     cerebro.broker = FundBroker(
         cash=settings.cash,
@@ -165,7 +156,7 @@ def run_fund(
         },
     )  # fmt: skip
     cerebro.broker.setcommission(commission=settings.commission)
-    cerebro.adddata(PerpetualData(dataname=feed))  # type: ignore[call-arg]  # Backtrader takes params out of the call
+    cerebro.adddata(PerpetualData(dataname=data))  # type: ignore[call-arg]  # Backtrader takes params out of the call
     _Fund.host(
         cerebro, _members(crew, engine, settings, first, weights, adaptation), allocator=allocator, on_bar=on_bar,
         first=first,
@@ -176,7 +167,7 @@ def run_fund(
     names, accounts = crew.names, manager.broker.accounts
     ai = ran[0]
     return FundRun(
-        times=feed.times[first:],
+        times=data.times[first:],
         fund=np.array(manager.values[first:]),
         members={name: np.array([value for value, _ in manager.accounts[name][first:]]) for name in names},
         weights={
@@ -196,11 +187,6 @@ def fees_paid(account: Any) -> float:
     """Commissions and liquidation fees: closing fills book the funding of their position, too, which is none."""
     booked = account.funding_paid() - math.fsum(account.position_funding(data) for data in account.positions)
     return float(math.fsum(order.executed.comm for order in account.orders) - booked)
-
-
-def _warm_up(data: MarketData) -> int:
-    """Bars before the features are known."""
-    return compute_features(data.head(2)).ready_from
 
 
 def _members(

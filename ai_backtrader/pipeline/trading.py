@@ -187,7 +187,7 @@ def walk(
             allocator.load_state(allocation["state"])
         return run_fund(
             data, parts.walk - 1, crew, systems, settings, weights=allocation["weights"], allocator=allocator,
-            adaptation=adaptation, history=True, on_bar=on_bar,
+            adaptation=adaptation, on_bar=on_bar,
         )  # fmt: skip
 
     run = walked(engine, journal, adaptation_of(settings))

@@ -11,12 +11,14 @@ import pytest
 
 from ai_backtrader.brokers import LeverageBroker
 from ai_backtrader.datafeeds import PerpetualData, load_sample
+from ai_backtrader.engine import Engine
 from ai_backtrader.errors import AIBacktraderError
 from ai_backtrader.market import compute_features, label_regimes
+from ai_backtrader.orchestrator import Context, TechnicalSource
 from ai_backtrader.parameter_optimizer import technical_rules
-from ai_backtrader.pipeline import BuyAndHold, PipelineSettings, RegimeRules, from_bar
+from ai_backtrader.pipeline import BuyAndHold, Crew, PipelineSettings, RegimeRules, from_bar, run_fund
 from ai_backtrader.pipeline.folder import RunFolder
-from ai_backtrader.strategies import compile_strategy
+from ai_backtrader.strategies import Adaptation, compile_strategy
 from ai_backtrader.values import Regime
 
 BASE = {
@@ -75,6 +77,27 @@ def test_each_regime_is_entered_by_its_own_rules() -> None:
 def test_nobody_decides_before_the_first_bar() -> None:
     fills, _ = run(from_bar(BuyAndHold, 300))
     assert [bar for bar, _, _ in fills] == [301]
+
+
+@pytest.mark.parametrize("adaptation", [None, Adaptation(every_bars=10_000)], ids=["rehearsal", "walk"])
+def test_what_is_seen_of_a_bar_is_the_same_whenever_a_run_begins(adaptation: Adaptation | None) -> None:
+    data = load_sample().head(900)
+    features = compute_features(data)
+    regimes = label_regimes(features)
+    crew, settings = Crew(technical={None: technical_rules(BASE)}, evolved={}), PipelineSettings(commission=0.0001)
+    for first in (400, 600):
+        run = run_fund(data, first, crew, Engine(), settings, adaptation=adaptation)
+        assert len(run.decisions) == len(data) - first
+        assert run.times[0] == data.times[first]
+        for bar, decision in enumerate(run.decisions, start=first):
+            seen = TechnicalSource().vote(
+                Context(
+                    symbol=data.symbol, at=None, indicators=features.indicators(bar), current_price=data.close[bar],
+                    regime=regimes.label(bar), high_volatility=bool(regimes.high_volatility[bar]), position=0.0,
+                    portfolio_value=1.0, current_position={}, risk_info={},
+                )
+            )  # fmt: skip
+            assert seen in decision.votes, bar
 
 
 def test_buy_and_hold_keeps_what_it_bought() -> None:
