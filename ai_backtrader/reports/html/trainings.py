@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ai_backtrader.reports.figures import MISSING, money, number, percent
 from ai_backtrader.reports.html.cards import card_table
@@ -28,6 +29,8 @@ from ai_backtrader.reports.html.parts import (
 from ai_backtrader.rl import PolicyFigures, SeedOutcome, TrainingResult
 
 __all__ = ["learning_charts", "training_sections"]
+
+_BASELINES = ("@price", "@short", "@long", "@margin")
 
 
 def training_sections(result: TrainingResult) -> list[Section]:
@@ -127,21 +130,27 @@ def _spread(result: TrainingResult) -> Chart:
 
 
 def _equities(result: TrainingResult) -> Chart:
-    curves = {f"seed {seed.seed}{_chosen(seed, result)}": seed.test_equity for seed in result.seeds}
-    curves |= {name.replace("_", " "): equity for name, equity in result.baseline_equity.items()}
+    curves: list[tuple[str, NDArray[np.float64], str, str, float]] = []
+    others = 0
+    for seed in result.seeds:  # all of one colour: they are one agent
+        chosen = seed is result.best
+        others += not chosen
+        dash = "solid" if chosen else DASHES[1 + others % 3]
+        curves.append(
+            (f"seed {seed.seed}{_chosen(seed, result)}", seed.test_equity, "@own", dash, 2.4 if chosen else 1.0)
+        )
+    for place, (name, equity) in enumerate(result.baseline_equity.items()):
+        curves.append((name.replace("_", " "), equity, _BASELINES[place % len(_BASELINES)], "solid", 1.4))
     traces = []
-    for place, (name, equity) in enumerate(curves.items()):
+    for name, equity, colour, dash, width in curves:
         shown = thinned(equity)
         traces.append(
-            line(
-                numbers(shown), equity[shown], name, COLOURS[place % len(COLOURS)], hovertemplate="%{y:,.2f}",
-                dash=DASHES[place // len(COLOURS) % 4], width=2.4 if equity is result.best.test_equity else 1.2,
-            )
-        )  # fmt: skip
+            line(numbers(shown), equity[shown], name, colour, hovertemplate="%{y:,.2f}", dash=dash, width=width)
+        )
     return Chart(
         title="Account on the test bars", traces=traces, height=360, told=f"{len(curves)} accounts.",
         layout={
-            "hovermode": "x unified", "yaxis": {"title": {"text": "Equity"}} | scale(*curves.values()),
+            "hovermode": "x unified", "yaxis": {"title": {"text": "Equity"}} | scale(*(curve[1] for curve in curves)),
             "xaxis": {"title": {"text": f"Test bar, {result.times[0][:10]} to {result.times[1][:10]}"}},
         },
     )  # fmt: skip
