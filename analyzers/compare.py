@@ -175,7 +175,8 @@ def compare(
         By name: the chromosome (or champion) that an entrant trades, where it does not say so itself. Strategies of
         ``compile_strategy`` and exported files do.
     n_trials
-        Everything that was tried before these were chosen, themselves included; None: they are all that was.
+        Everything that was tried before these were chosen, themselves included; None: they are all that was, and what
+        the searches looked at that exported files among them tell of (``searched_trials``).
     alpha
         Probability of at least one false finding that is accepted.
     resamples, seed
@@ -219,8 +220,14 @@ def compare(
     if market is None:
         raise AssertionError("checked above")
     proofs = {name: prove_run(given, rules=told.get(name)) for name, given in results.items()}
-    family = len(known) if n_trials is None else int(n_trials)
+    family = sum(_searched(given) for given in results.values()) if n_trials is None else int(n_trials)
     return _compared(known, market, proofs, family, alpha, resamples, seed)
+
+
+def _searched(given: object) -> int:
+    """What was looked at to find one of those compared, itself included."""
+    told = getattr(type(given), "searched_trials", 1)
+    return told if isinstance(told, int) and told > 0 else 1
 
 
 @dataclass(frozen=True, eq=False)

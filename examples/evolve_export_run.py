@@ -40,7 +40,7 @@ def main() -> None:
     proof = prove(data, best.chromosome, commission=0.00005)
     print("the same in Cerebro, to the last bit:", proof.difference is None, f"({proof.fills} fills)")
 
-    path.write_text(export_source(best.chromosome), encoding="utf-8")
+    path.write_text(export_source(best.chromosome, trials=result.evaluations), encoding="utf-8")
     cerebro = bt.Cerebro(stdstats=False)
     cerebro.broker.setcommission(commission=0.00005)
     cerebro.adddata(PerpetualData(dataname=data))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass, field
 
+from ai_backtrader.checks import Faults
 from ai_backtrader.rules import Gene, HoldGene, Operator, Section, Series, StrategyChromosome
 from ai_backtrader.strategies.series_source import helpers_of, series_source
 from ai_backtrader.strategies.tuning import PREFIXES, constant_name, series_names
@@ -35,7 +36,7 @@ class _Parts:
     conditions: dict[str, list[str]] = field(default_factory=dict)
 
 
-def export_source(chromosome: StrategyChromosome) -> str:
+def export_source(chromosome: StrategyChromosome, *, trials: int | None = None) -> str:
     """Source of a plain Backtrader file with the strategy in it.
 
     The file imports Backtrader and the standard library only. Run as a script on a CSV file it prints the fills. At
@@ -48,11 +49,19 @@ def export_source(chromosome: StrategyChromosome) -> str:
     ----------
     chromosome
         The rules.
+    trials
+        How many strategies the search that found it looked at: kept as the class attribute ``searched_trials``, which
+        :func:`~ai_backtrader.analyzers.compare` counts; None where nobody knows.
 
     Returns
     -------
     str
         Python source, with a class ``Evolved_<first ten digits of the fingerprint>``.
+
+    Raises
+    ------
+    SettingsError
+        If ``trials`` is not a whole number above 0.
 
     Examples
     --------
@@ -61,10 +70,15 @@ def export_source(chromosome: StrategyChromosome) -> str:
     >>> "import backtrader as bt" in source, "ai_backtrader" in source
     (True, False)
     """
+    if trials is not None:
+        faults = Faults("export_source")
+        faults.whole("trials", trials, low=1)
+        faults.raise_if_any()
     name = f"Evolved_{chromosome.fingerprint[:10]}"
     parts = _parts(chromosome)
     used = {series.name for series in chromosome.series}
-    pieces = [_heading(chromosome, name), *helpers_of(used), _strategy(chromosome, name, parts), _script(name)]
+    strategy = _strategy(chromosome, name, parts, trials)
+    pieces = [_heading(chromosome, name, trials), *helpers_of(used), strategy, _script(name)]
     return "\n\n".join(pieces)
 
 
@@ -157,7 +171,12 @@ def _section_method(name: str, section: Section, conditions: list[str], required
 # ------------------------------------------------------------------------------------------------------ the strategy
 
 
-def _heading(chromosome: StrategyChromosome, name: str) -> str:
+def _heading(chromosome: StrategyChromosome, name: str, trials: int | None) -> str:
+    searched = (
+        ""
+        if trials is None
+        else f"\nChosen from {trials:,} strategies that a search looked at: its past is the best of as many.\n"
+    )
     levered = (
         "\nOrders carry leverage=, which Backtrader's own broker does not know: use a broker that does,\n"
         "or the orders need the cash of their whole value.\n"
@@ -166,14 +185,14 @@ def _heading(chromosome: StrategyChromosome, name: str) -> str:
     )
     return (
         f'"""{name}: a strategy for Backtrader.\n\n'
-        f"{chromosome.describe()}\n{levered}\n"
+        f"{chromosome.describe()}\n{levered}{searched}\n"
         "It decides at the close of each bar; orders fill at the next open. On a CSV file:\n\n"
         f'    python {name.lower()}.py prices.csv\n"""\n\n'
         "import argparse\nimport csv\nimport datetime\n\nimport backtrader as bt\n"
     )
 
 
-def _strategy(chromosome: StrategyChromosome, name: str, parts: _Parts) -> str:
+def _strategy(chromosome: StrategyChromosome, name: str, parts: _Parts, trials: int | None) -> str:
     risk, required = chromosome.risk, chromosome.required._asdict()
     holds = any(isinstance(gene, HoldGene) for gene in chromosome.exit.genes)
     setup = list(parts.indicators)
@@ -204,11 +223,11 @@ def _strategy(chromosome: StrategyChromosome, name: str, parts: _Parts) -> str:
         body += ["def __init__(self):", *(f"    {line}" for line in setup), ""]
     for method in methods:
         body += [*method, ""]
-    body += [*_rules_as_data(chromosome), ""]
+    body += [*_rules_as_data(chromosome, trials), ""]
     return f"class {name}(bt.Strategy):\n" + textwrap.indent("\n".join(body[:-1]), "    ") + "\n"
 
 
-def _rules_as_data(chromosome: StrategyChromosome) -> list[str]:
+def _rules_as_data(chromosome: StrategyChromosome, trials: int | None) -> list[str]:
     """What ``compare`` simulates beside the file's run: readers of the file need not look at it."""
     text, width = chromosome.to_json(), _LINE - 8
     pieces = [text[place : place + width] for place in range(0, len(text), width)]
@@ -217,6 +236,7 @@ def _rules_as_data(chromosome: StrategyChromosome) -> list[str]:
         "evolved_from = (",
         *(f"    {piece!r}" for piece in pieces),
         ")",
+        *([] if trials is None else [f"searched_trials = {trials}"]),
     ]
 
 

@@ -45,7 +45,10 @@ def compare(
     ai: Annotated[bool, typer.Option(help="AIStrategy beside them.")] = True,
     trials: Annotated[
         int | None,
-        typer.Option(help="Everything that was tried before these were chosen; left out: these are all."),
+        typer.Option(
+            help="Everything that was tried before these were chosen; left out: these, and what the searches that "
+            "found evolved ones looked at."
+        ),
     ] = None,
     symbol: Symbol = None,
     repair: Repair = None,
@@ -206,4 +209,7 @@ def _evolved(path: Path) -> dict[str, Any]:
         made = [compile_strategy(StrategyChromosome.from_json(json.dumps(one))) for one in held]
     except AIBacktraderError as error:
         raise SettingsError("compare", [f"{path}: holds no evolved strategy ({error})"]) from error
+    searched = document.get("evaluations")
+    if champions is not None and isinstance(searched, int) and searched > len(made):
+        made[0].searched_trials = searched - len(made) + 1  # all champions together are what one search looked at
     return {strategy.__name__: strategy for strategy in made}

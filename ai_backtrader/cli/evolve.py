@@ -89,7 +89,8 @@ def export_best(result: EvolutionResult, path: Path) -> None:
     """
     if not result.champions:
         raise AIBacktraderError(f"--export {path}: there is no champion to export ({result.verdict})")
-    path.write_text(export_source(result.best.chromosome), encoding="utf-8")
+    trials = result.evaluations if result.trials is None else result.trials.n_trials
+    path.write_text(export_source(result.best.chromosome, trials=trials), encoding="utf-8")
 
 
 @contextmanager

@@ -53,6 +53,19 @@ def test_the_whole_family_pays_for_the_look(three: dict[str, Any]) -> None:
     assert (alone.family, wide.family) == (3, 500)
 
 
+def test_a_strategy_that_a_search_found_brings_its_trials_along(
+    run: Callable[..., Any], walk: pd.DataFrame, cross: type[bt.Strategy]
+) -> None:
+    found = type("Found", (cross,), {"searched_trials": 924})
+    results = {
+        "found": run(walk, found, {"p": Performance}, fast=5, slow=20),
+        "own": run(walk, cross, {"p": Performance}, fast=10, slow=40),
+    }
+    assert compare(results, resamples=0).family == 925
+    assert compare(results, resamples=0, n_trials=2).family == 2
+    assert "925 strategies looked at" in compare(results, resamples=0).verdict
+
+
 def test_text_shows_the_table_and_says_what_it_means(three: dict[str, Any]) -> None:
     text = str(compare(three, resamples=50))
     assert [line.split("  ")[0] for line in text.splitlines()[2:6]][-1] == "buy and hold"

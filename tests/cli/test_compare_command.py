@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         one = StrategyChromosome.random(rng)
         rules += [one] if len(simulate(data, one).fills) >= 10 else []
     (place / "champion.py").write_text(export_source(rules[0]), encoding="utf-8")
-    document = {"champions": [{"chromosome": json.loads(one.to_json())} for one in rules[1:]]}
+    document = {"champions": [{"chromosome": json.loads(one.to_json())} for one in rules[1:]], "evaluations": 300}
     (place / "search.json").write_text(json.dumps(document), encoding="utf-8")
     (place / "one.json").write_text(rules[1].to_json(), encoding="utf-8")
     (place / "own.py").write_text(OWN, encoding="utf-8")
@@ -99,6 +99,8 @@ def test_files_without_a_strategy_are_refused_by_name(folder: Path, tmp_path: Pa
     twice = strategies_of([str(folder / name) for name in ("one.json", "search.json")])
     assert sum(name.endswith(" (search.json)") for name in twice) == 1
     assert len(twice) == 3
+    search = strategies_of([str(folder / "search.json")])
+    assert sum(getattr(strategy, "searched_trials", 1) for strategy in search.values()) == 300
     empty, other, broken = (tmp_path / f"{name}.json" for name in ("empty", "other", "broken"))
     empty.write_text('{"champions": []}', encoding="utf-8")
     other.write_text('{"rules": 3}', encoding="utf-8")

@@ -16,6 +16,7 @@ import pytest
 
 from ai_backtrader.brokers import LeverageBroker
 from ai_backtrader.datafeeds import PerpetualData
+from ai_backtrader.errors import SettingsError
 from ai_backtrader.market import MarketData
 from ai_backtrader.rules import (
     CATALOGUE,
@@ -250,3 +251,14 @@ def test_the_script_says_what_is_wrong_with_a_file(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, str(path), str(prices)], capture_output=True, text=True, check=False)
         assert done.returncode == 1
         assert f"{prices}: {fault} in {header.replace(',', ', ')}" in done.stderr
+
+
+def test_the_file_says_how_many_strategies_the_search_looked_at(tmp_path: Path) -> None:
+    chromosome = StrategyChromosome.random(np.random.default_rng(5))
+    source = export_source(chromosome, trials=1_924)
+    found = load(source, tmp_path / "found.py")
+    assert getattr(found, f"Evolved_{chromosome.fingerprint[:10]}").searched_trials == 1_924
+    assert "Chosen from 1,924 strategies that a search looked at" in source
+    assert "searched_trials" not in export_source(chromosome)
+    with pytest.raises(SettingsError, match="trials"):
+        export_source(chromosome, trials=0)
