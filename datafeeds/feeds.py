@@ -167,7 +167,8 @@ class PerpetualData(bt.feed.DataBase):
         if self._position >= len(self.market_data):
             return False
         for alias, values in self._columns.items():
-            getattr(self.lines, alias)[0] = values[self._position]
+            # Plain floats: with exactbars the lines keep the objects, and what is learnt from NumPy's is no JSON.
+            getattr(self.lines, alias)[0] = values.item(self._position)
         return True
 
     def stop(self) -> None:

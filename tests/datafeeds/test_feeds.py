@@ -351,3 +351,15 @@ def test_a_slow_bar_is_not_known_before_it_ends(how: dict[str, Any], slow_first:
         now = np.datetime64(bt.num2date(time), "ns") + np.timedelta64(1, "h")
         newest = int(np.searchsorted(ends, now, side="right")) - 1
         assert close == slow.close[newest]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_the_lines_give_plain_floats(mode: dict[str, Any], full: MarketData) -> None:
+    class Kinds(bt.Strategy):
+        def next(self) -> None:
+            assert {type(getattr(self.data.lines, name)[0]) for name in LINES} == {float}
+
+    cerebro = bt.Cerebro(stdstats=False, **mode)
+    cerebro.adddata(PerpetualData(dataname=full.head(50)))
+    cerebro.addstrategy(Kinds)
+    assert len(cerebro.run()[0]) == 50

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 
 from ai_backtrader import Engine
 from ai_backtrader.brokers import LeverageBroker
+from ai_backtrader.datafeeds import PerpetualData
 from ai_backtrader.engine import FoundStrategy
 from ai_backtrader.market import MarketData
 from ai_backtrader.orchestrator import Vote
 from ai_backtrader.rules import StrategyChromosome
-from ai_backtrader.strategies import AIStrategy
+from ai_backtrader.strategies import Adaptation, AIStrategy
 from ai_backtrader.values import Regime
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -88,3 +90,28 @@ def test_an_engine_that_trades_again_has_the_bars_of_the_new_run(eurusd: MarketD
             engine.evolved.add([found])
         decisions(used, first)
         assert decisions(used, second, **options) == decisions(fresh, second, **options) != []
+
+
+@pytest.mark.parametrize("adaptation", [None, Adaptation(every_bars=300, min_bars=500, generations=2, population=8)])
+@pytest.mark.parametrize("feeds", [1, 2])
+def test_the_learner_is_left_in_the_same_state_in_every_way(
+    feeds: int, adaptation: Adaptation | None, eurusd: MarketData
+) -> None:
+    # To the types of its numbers: what keeps NumPy's can be written nowhere. With exactbars=1 Backtrader itself breaks
+    # down where a feed begins later, or ends earlier, than another.
+    known: dict[str, tuple[Any, ...]] = {}
+    for name, options in WAYS.items():
+        cerebro = bt.Cerebro(stdstats=False, **options)
+        cerebro.broker = LeverageBroker()
+        cerebro.broker.setcommission(commission=0.0001)
+        cerebro.adddata(PerpetualData(dataname=eurusd.head(900)), name="one")
+        if feeds == 2:
+            cerebro.adddata(PerpetualData(dataname=eurusd.head(900)), name="two")
+        cerebro.addstrategy(AIStrategy, adaptation=adaptation)
+        ran = cerebro.run()[0]
+        learnt = json.dumps(ran.engine.online_learner.state_dict(), sort_keys=True)
+        known[name] = learnt, list(ran.decisions), ran.closed_trades, len(ran.adaptations)
+    assert known["at once"][2]
+    assert (adaptation is not None) == bool(known["at once"][3])
+    for name, found in known.items():
+        assert found == known["at once"], name
