@@ -26,7 +26,7 @@ from numba import njit
 from numpy.typing import NDArray
 from river import drift as river
 
-from ai_backtrader.online_learner import Adwin, Channel, DriftMonitor, DriftSettings, GarchCusum
+from ai_backtrader.online_learner import Adwin, Channel, DriftMonitor, DriftSettings, WindowedZ
 
 CHANGE, AFTER, LEARNING = 1000, 1500, 500
 SCALE = 0.01  # of a return, so that closes stay in range
@@ -53,7 +53,7 @@ WIN_RATES = {".55→.35": (0.55, 0.35), ".6→.2": (0.6, 0.2)}
 
 
 ALLOWED = {"normal": 0.05, "t3": 0.10, "GARCH": 0.15}
-LIKELIHOOD = DriftSettings(volatility_detectors=(GarchCusum(), Adwin()))
+WINDOWS = DriftSettings(detectors=(WindowedZ(threshold=4.7), Adwin()))
 
 
 def monitored(settings: DriftSettings) -> Detect:
@@ -126,6 +126,10 @@ def ours_win_rate(wins: Array) -> list[int]:
     return [int(i) for i in Channel(DriftSettings().win_rate_detectors).scan(wins)]
 
 
+def adwin_win_rate(wins: Array) -> list[int]:
+    return [int(i) for i in Channel([Adwin(clock=4)]).scan(wins)]
+
+
 def rivers(make: Callable[[], object], both: bool) -> Detect:
     def detect(values: Array) -> list[int]:
         alarms: set[int] = set()
@@ -189,7 +193,7 @@ def main() -> None:
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     rows: list[tuple[str, Detect, Detect]] = [
         ("ai-backtrader, default", monitored(DriftSettings()), ours_win_rate),
-        ("ai-backtrader, volatility by GarchCusum and ADWIN", monitored(LIKELIHOOD), ours_win_rate),
+        ("ai-backtrader, windows and ADWIN (wins: ADWIN)", monitored(WINDOWS), adwin_win_rate),
     ]
     if not args.quick:
         for name, make in (("river ADWIN", river.ADWIN), ("river Page-Hinkley", river.PageHinkley)):

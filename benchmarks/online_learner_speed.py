@@ -18,6 +18,7 @@ from river import drift as river
 
 from ai_backtrader.events import TradeClosed
 from ai_backtrader.online_learner import (
+    Adwin,
     DriftMonitor,
     DriftSettings,
     HealthSettings,
@@ -111,9 +112,9 @@ def main() -> None:
                 detector.update(value)
             before = price
 
-    only_adwin = DriftSettings(detectors=DriftSettings().win_rate_detectors)
+    only_adwin = DriftSettings(detectors=(Adwin(clock=4),))
     calls: dict[str, Callable[[], object]] = {
-        "on_bar, three series, z and ADWIN": stream,
+        "on_bar, three series, the defaults": stream,
         "the same bars at once": lambda: DriftMonitor("X").scan(close, volume),
         "river, three series, ADWIN alone": river_stream,
         "ours, three series, ADWIN alone, at once": lambda: DriftMonitor("X", only_adwin).scan(close, volume),

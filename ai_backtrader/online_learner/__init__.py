@@ -6,6 +6,7 @@ from ai_backtrader.online_learner.detectors import (
     Channel,
     Detector,
     GarchCusum,
+    MeanGlr,
     PageHinkley,
     WindowedZ,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "HealthMonitor",
     "HealthSettings",
     "HealthState",
+    "MeanGlr",
     "OnlineLearner",
     "OnlineLearnerSettings",
     "PageHinkley",

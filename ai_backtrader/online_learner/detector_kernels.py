@@ -11,13 +11,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ai_backtrader.online_learner.bernoulli_kernels import bernoulli_glr_step
 from ai_backtrader.online_learner.garch_kernels import garch_cusum_restart, garch_cusum_step
+from ai_backtrader.online_learner.glr_kernels import bernoulli_glr_step, mean_glr_step
 
 __all__ = [
     "ADWIN",
     "BERNOULLI_GLR",
     "GARCH_CUSUM",
+    "MEAN_GLR",
     "PAGE_HINKLEY",
     "WINDOWED_Z",
     "adwin_size",
@@ -28,7 +29,7 @@ __all__ = [
 
 Array = NDArray[np.float64]
 
-WINDOWED_Z, ADWIN, PAGE_HINKLEY, GARCH_CUSUM, BERNOULLI_GLR = 0, 1, 2, 3, 4
+WINDOWED_Z, ADWIN, PAGE_HINKLEY, GARCH_CUSUM, BERNOULLI_GLR, MEAN_GLR = 0, 1, 2, 3, 4, 5
 
 _ADWIN_HEADER = 5  # width, total, variance, rows in use, ticks
 _ADWIN_ROWS = 40  # a row holds buckets of 2**row values: more than any run will see
@@ -181,6 +182,8 @@ def _detect(
             alarm = _adwin_step(params[i], part, inflation, x)
         elif kinds[i] == PAGE_HINKLEY:
             alarm = _page_hinkley_step(params[i], part, inflation, x)
+        elif kinds[i] == MEAN_GLR:
+            alarm = mean_glr_step(params[i], part, inflation, x)
         else:
             alarm = False  # needs no scale: see _detect_unscaled
         if alarm:

@@ -119,11 +119,9 @@ class DriftMonitor:
         self.settings = settings = DriftSettings() if settings is None else settings
         self.bars = 0
         self._before = math.nan
-        volatility = settings.detectors if settings.volatility_detectors is None else settings.volatility_detectors
         self._channels = [
             (name, DRIFT_SERIES.index(name), Channel(
-                volatility if name == "volatility" else settings.detectors,
-                warm_up=settings.warm_up, clip=settings.clip, lags=settings.lags,
+                settings.detectors_of(name), warm_up=settings.warm_up, clip=settings.clip, lags=settings.lags,
             ))
             for name in settings.series
         ]  # fmt: skip

@@ -10,6 +10,7 @@ from ai_backtrader.online_learner.detectors import (
     BernoulliGlr,
     Detector,
     GarchCusum,
+    MeanGlr,
     PageHinkley,
     WindowedZ,
 )
@@ -25,6 +26,12 @@ __all__ = [
 
 HEALTH_RULES = ("consecutive_losses", "win_rate", "average_pnl", "calibrated")
 DRIFT_SERIES = ("momentum", "volatility", "volume")
+
+_BEST: dict[str, tuple[Detector, ...]] = {
+    "momentum": (MeanGlr(),),
+    "volatility": (GarchCusum(), Adwin(delta=0.0005)),
+    "volume": (WindowedZ(threshold=4.7), Adwin()),
+}
 
 # Detectors that understand one series alone.
 _SPECIAL: dict[str, tuple[type, ...]] = {"volatility_detectors": (GarchCusum,), "win_rate_detectors": (BernoulliGlr,)}
@@ -126,11 +133,10 @@ class DriftSettings:
         Of the market, fed every bar; any of ``momentum`` (log return), ``volatility`` (its absolute value), ``volume``
         (its logarithm).
     detectors
-        For these; an alarm of any of them is an alarm. The window test runs at 4.7 standard errors instead of the 5 of
-        its own default, which costs no false alarm that can be measured and gains three bars.
-    volatility_detectors
-        For volatility; None takes ``detectors``. ``(GarchCusum(), Adwin())`` sees a jump earlier, for more false alarms
-        (under normal noise 0.03 to 0.04 in 1000 bars).
+        For all of these; an alarm of any of them is an alarm. None takes for each series what does best there (see
+        :meth:`detectors_of`).
+    momentum_detectors, volatility_detectors
+        For one series; None takes ``detectors``.
     win_rate_detectors
         For the win rate of each strategy, fed 1 or 0 at each trade.
     warm_up
@@ -144,7 +150,8 @@ class DriftSettings:
     """
 
     series: tuple[str, ...] = DRIFT_SERIES
-    detectors: tuple[Detector, ...] = (WindowedZ(threshold=4.7), Adwin())
+    detectors: tuple[Detector, ...] | None = None
+    momentum_detectors: tuple[Detector, ...] | None = None
     volatility_detectors: tuple[Detector, ...] | None = None
     win_rate_detectors: tuple[Detector, ...] = (BernoulliGlr(),)
     warm_up: int = 500
@@ -156,14 +163,14 @@ class DriftSettings:
     def __post_init__(self) -> None:
         faults = Faults("DriftSettings")
         _names(faults, "series", self.series, DRIFT_SERIES)
-        for name in ("detectors", "volatility_detectors", "win_rate_detectors"):
+        for name in ("detectors", "momentum_detectors", "volatility_detectors", "win_rate_detectors"):
             given: object = getattr(self, name)
-            if name == "volatility_detectors" and given is None:
+            if name != "win_rate_detectors" and given is None:
                 continue
             if not isinstance(given, tuple) or not given:
                 faults.add(f"{name} must be a tuple of one or more detectors, got {given!r}")
                 continue
-            kinds = (*_SPECIAL.get(name, ()), WindowedZ, Adwin, PageHinkley)
+            kinds = (*_SPECIAL.get(name, ()), MeanGlr, WindowedZ, Adwin, PageHinkley)
             if not all(isinstance(detector, kinds) for detector in given):
                 elsewhere = "".join(
                     f"; {kind.__name__} is for {other}"
@@ -179,6 +186,15 @@ class DriftSettings:
         for name in ("cool_down_bars", "cool_down_trades"):
             faults.whole(name, getattr(self, name), low=0)
         faults.raise_if_any()
+
+    def detectors_of(self, series: str) -> tuple[Detector, ...]:
+        """Detectors of one of the market's series.
+
+        By default ``MeanGlr`` for momentum; ``GarchCusum``, and ADWIN for changes too small for it, for volatility; for
+        volume, which hangs together too much for likelihood ratios, windows (at 4.7 standard errors) and ADWIN.
+        """
+        own = {"momentum": self.momentum_detectors, "volatility": self.volatility_detectors}.get(series)
+        return own or self.detectors or _BEST[series]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,6 +124,8 @@ def test_bad_settings_are_named() -> None:
         BernoulliGlr(threshold=0.0)
     with pytest.raises(SettingsError, match="BernoulliGlr is for win_rate_detectors"):
         DriftSettings(detectors=(BernoulliGlr(),))
-    with pytest.raises(SettingsError, match="detectors must hold BernoulliGlr, WindowedZ, Adwin or PageHinkley"):
+    with pytest.raises(
+        SettingsError, match="detectors must hold BernoulliGlr, MeanGlr, WindowedZ, Adwin or PageHinkley"
+    ):
         DriftSettings(win_rate_detectors=("glr",))  # type: ignore[arg-type]  # that is the point
     assert isinstance(OnlineLearner().settings.drift.win_rate_detectors[0], BernoulliGlr)

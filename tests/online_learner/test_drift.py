@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from ai_backtrader.errors import SettingsError
 from ai_backtrader.online_learner import (
-    Adwin,
     Channel,
     DriftMonitor,
     DriftSettings,
@@ -46,9 +45,6 @@ def closes(returns: Array) -> Array:
     return 100.0 * np.exp(np.concatenate([[0.0], np.cumsum(0.01 * returns)]))
 
 
-LIKELIHOOD = DriftSettings(volatility_detectors=(GarchCusum(), Adwin()))
-
-
 def alarm_bars(returns: Array, settings: DriftSettings | None = None) -> list[int]:
     return sorted({event.bar - 1 for event in DriftMonitor("X", settings).scan(closes(returns))})
 
@@ -75,17 +71,17 @@ def test_no_change_of_forty_is_missed_and_half_are_found_in_time(mean: float, sc
 @pytest.mark.parametrize(
     ("kind", "scale", "delay"),
     # Under clustering even who knows the true process needs 45 bars for a doubling at this rate of false alarms.
-    [("t3", 2.0, 33.0), ("t3", 3.0, 15.0), ("GARCH", 2.0, 110.0), ("GARCH", 3.0, 40.0)],
+    [("t3", 2.0, 25.0), ("t3", 3.0, 12.0), ("GARCH", 2.0, 110.0), ("GARCH", 3.0, 20.0)],
 )
 def test_a_jump_of_volatility_is_found_under_heavy_tails_and_in_clusters(kind: str, scale: float, delay: float) -> None:
     found, missed = [], 0
     for seed in range(40):
         returns = NOISE[kind](np.random.default_rng([seed, 81]), CHANGE + 1500)
         returns[CHANGE:] *= scale
-        after = [bar - CHANGE for bar in alarm_bars(returns, LIKELIHOOD) if bar >= CHANGE]
+        after = [bar - CHANGE for bar in alarm_bars(returns) if bar >= CHANGE]
         found += after[:1]
         missed += not after
-    assert missed <= 2
+    assert missed <= 1  # one run of 600: a false alarm just before the change
     assert np.median(found) <= delay
 
 
@@ -198,7 +194,7 @@ def test_real_bars_ask_a_few_times_a_year(shared_csv: Callable[[str], object]) -
         ({"detectors": ()}, "one or more detectors"),
         ({"detectors": ("adwin",)}, "WindowedZ, Adwin or PageHinkley"),
         ({"detectors": (GarchCusum(),)}, "GarchCusum is for volatility_detectors"),
-        ({"volatility_detectors": ("garch",)}, "GarchCusum, WindowedZ, Adwin or PageHinkley"),
+        ({"volatility_detectors": ("garch",)}, "GarchCusum, MeanGlr, WindowedZ, Adwin or PageHinkley"),
         ({"warm_up": 3, "clip": -1.0}, "2 faults"),
     ],
 )

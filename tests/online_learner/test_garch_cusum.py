@@ -74,7 +74,7 @@ def test_the_charts_add_up_scipys_likelihood_ratios() -> None:
                 ratio = stats.t.logpdf(value, nu, scale=factor * scale) - stats.t.logpdf(value, nu, scale=scale)
                 charts[j] = max(0.0, charts[j] + ratio)
             # What was learnt from is tested when it is complete.
-            if np.max(charts - [0.0, 0.0, 1.0]) > detector.threshold + detector.caution:
+            if np.max(charts - [0.0, 0.5, 1.5]) > detector.threshold + detector.caution:
                 expected = t
                 break
         assert expected is not None
@@ -111,6 +111,47 @@ def test_later_values_change_no_earlier_alarm() -> None:
         other = values.copy()
         other[t:] = 1e200
         assert np.array_equal(Channel([GarchCusum()]).alarms(other)[:t], alarms[:t])
+
+
+def test_a_false_alarm_does_not_hide_the_change_soon_after_it() -> None:
+    # Twelve values of thrice the size, as a rare streak would be; sixty usual ones; then a doubling that stays.
+    found = []
+    for seed in range(20):
+        values = np.random.default_rng([seed, 8]).normal(size=1200)
+        values[700:712] *= 3.0
+        values[772:] *= 2.0
+        alarms = Channel([GarchCusum()]).scan(values)
+        assert any(700 <= alarm < 715 for alarm in alarms)
+        found += [alarm - 772 for alarm in alarms if alarm >= 772][:1]
+    assert len(found) >= 19  # a level learnt anew from the 200 values after the alarm would have the change in it
+    assert np.median(found) <= 20
+
+
+@pytest.mark.parametrize(("streaks", "hidden"), [(1, False), (2, True)])
+def test_a_model_with_a_second_false_alarm_is_learnt_anew(streaks: int, hidden: bool) -> None:
+    # Each streak ends with the alarm that it raises. After the last one: sixty usual values, then a doubling.
+    soon = 0
+    for seed in range(10):
+        rng, channel = np.random.default_rng([seed, 10]), Channel([GarchCusum()])
+        assert not len(channel.scan(rng.normal(size=700)))
+        for streak in range(streaks):
+            if streak:
+                channel.scan(rng.normal(size=80))
+            assert any(channel.update(3.0 * value) for value in rng.normal(size=60))
+        channel.scan(rng.normal(size=60))
+        soon += len(channel.scan(2.0 * rng.normal(size=100))) > 0  # before the level of 200 values is known
+    assert soon == 0 if hidden else soon >= 9
+
+
+def test_a_right_alarm_stands_and_the_new_level_is_learnt() -> None:
+    for seed in range(10):
+        values = np.random.default_rng([seed, 9]).normal(size=3000)
+        values[1000:] *= 2.5
+        values[2000:] *= 2.0
+        alarms = Channel([GarchCusum()]).scan(values)
+        assert any(1000 <= alarm < 1025 for alarm in alarms)
+        assert any(2000 <= alarm < 2060 for alarm in alarms)
+        assert len(alarms) <= 3
 
 
 def test_the_sign_the_unit_and_gaps_do_not_matter() -> None:
