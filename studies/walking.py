@@ -102,18 +102,19 @@ def walk_variant(
             "study", settings=settings.to_dict(), seed=settings.seed, data={data.symbol: data.fingerprint}
         )
 
-        def engine(stage: str, weights: Mapping[str, float] | None = None) -> Any:
+        def engine(stage: str, memory: LearningDatabase, weights: Mapping[str, float] | None = None) -> Any:
             return engine_of(
-                searched.evolved, searched.agent, searched.weights, settings, seed=settings.seed_of(stage), kept=kept,
-                source_weights=weights,
+                searched.evolved, searched.agent, searched.weights, settings, seed=settings.seed_of(stage),
+                kept=memory, source_weights=weights,
             )  # fmt: skip
 
-        rehearsal = rehearse(design, parts, crew, engine("rehearse"), settings)
+        rehearsal = rehearse(design, parts, crew, engine("rehearse", kept), settings)
         allocation = allocate(rehearsal, data.symbol, settings, journal=kept)
         learnt = rehearsal["weights"]
+        weights = learnt["weights"] if learnt["used"] else None
         document, arrays = walk(
-            data, parts, crew, engine("walk", learnt["weights"] if learnt["used"] else None), allocation, settings,
-            ledger=kept, journal=kept, design=design, run_id=run_id,
+            data, parts, crew, engine("walk", kept, weights), allocation, settings, ledger=kept, journal=kept,
+            design=design, run_id=run_id, engine_again=lambda memory: engine("walk", memory, weights),
         )  # fmt: skip
         count = TrialCount.total(kept.trials(TrialKey(design.fingerprint, family)) for family in _FAMILIES)
     document["counted"] = {
