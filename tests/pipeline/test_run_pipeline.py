@@ -107,7 +107,9 @@ def test_every_trial_and_the_look_at_the_walk_are_counted(base: Any) -> None:
         searched = known.trials(TrialKey(design.fingerprint, "technical")).n_trials
         evolved = known.trials(TrialKey(design.fingerprint, "evolved")).n_trials
         assert known.runs()["status"].tolist() == ["done"]
-        assert len(known.evolved_strategies()) == len(base.result.stage("evolve").found["champions"])
+        champions = len(base.result.stage("evolve").found["champions"])
+        on_the_way = [one["put_forward"] for one in base.result.walk["adaptations"] if one["search"] == "evolve"]
+        assert len(known.evolved_strategies()) == champions + sum(on_the_way)
         assert set(known.trades()["strategy_id"]) == {"ai"}
     told = sum(search.get("trials", 0) for search in base.result.stage("optimise").found["searches"])
     assert searched == told
