@@ -1,7 +1,7 @@
 """vectorbt's side of evolution_speed.py, run by the Python of its own environment: ``IN.npz OUT.npz``.
 
 Portfolio.from_order_func, a column a chromosome: the way vectorbt offers for sizes that depend on the equity. CPU
-seconds are those of the second run, after its kernels are compiled.
+seconds are the best of three runs, after its kernels are compiled.
 """
 
 from __future__ import annotations
@@ -72,9 +72,12 @@ def main() -> None:
     sharpe(few | {"annual": given["annual"]})
     gc.collect()
     gc.freeze()
-    start = time.process_time()
-    ratios = sharpe(given)
-    np.savez(sys.argv[2], cpu=time.process_time() - start, sharpe=ratios)
+    times = []
+    for _ in range(3):
+        start = time.process_time()
+        ratios = sharpe(given)
+        times.append(time.process_time() - start)
+    np.savez(sys.argv[2], cpu=min(times), sharpe=ratios)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from ai_backtrader.rules.catalogue import CATALOGUE, Number, SeriesKind
 from ai_backtrader.rules.hashing import RemembersHash
 from ai_backtrader.rules.text import number_text
 
-__all__ = ["MAX_HOLD_BARS", "Gene", "HoldGene", "Operator", "Series", "nearest_series"]
+__all__ = ["MAX_HOLD_BARS", "Gene", "HoldGene", "Operator", "Series", "drawn_series", "nearest_series"]
 
 MAX_HOLD_BARS = 100_000
 """Longest ``hold > n``: eleven years of hourly bars."""
@@ -123,7 +123,7 @@ def _checked_params(kind: SeriesKind, params: object) -> tuple[Number, ...]:
 
 
 # Searches draw the same few thousand series over and over: one object for each, which remembers its hash.
-_drawn_before = functools.lru_cache(maxsize=8192)(Series)
+drawn_series = functools.lru_cache(maxsize=8192)(Series)
 
 
 def nearest_series(name: str, params: Sequence[float]) -> Series:
@@ -142,7 +142,7 @@ def nearest_series(name: str, params: Sequence[float]) -> Series:
         fast, slow = sorted(values[:2])
         values[0] = kind.parameters[0].nearest(fast)
         values[1] = kind.parameters[1].nearest(max(slow, values[0] + 1))
-    return _drawn_before(name, tuple(values))
+    return drawn_series(name, tuple(values))
 
 
 _BETWEEN = Operator.BETWEEN
@@ -256,6 +256,14 @@ class Gene(RemembersHash):
     @property
     def sort_key(self) -> tuple[object, ...]:
         """Place of the gene in its section: sections are kept in this order."""
+        try:
+            return self._place
+        except AttributeError:
+            place = self._found_place()
+            object.__setattr__(self, "_place", place)
+            return place
+
+    def _found_place(self) -> tuple[object, ...]:
         left, right = self.left, self.right
         if type(right) is Series:
             return (left.name, left.params, self.operator, right.name, right.params, 0.0)

@@ -9,7 +9,7 @@ import numpy as np
 from ai_backtrader.checks import Faults
 from ai_backtrader.rules.catalogue import CATALOGUE, SeriesKind, Unit
 from ai_backtrader.rules.drawing import below
-from ai_backtrader.rules.genes import Gene, HoldGene, Operator, Series, nearest_series
+from ai_backtrader.rules.genes import Gene, HoldGene, Operator, Series, drawn_series, nearest_series
 from ai_backtrader.rules.sections import RISK_LIMITS, RiskParameters, Section, section_of
 
 __all__ = ["random_gene", "random_hold", "random_parts", "random_risk", "random_section", "random_series"]
@@ -37,9 +37,12 @@ def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
 
 def random_series(rng: np.random.Generator, name: str) -> Series:
     """A series of this kind with random parameters."""
-    kind = CATALOGUE[name]
+    parameters = CATALOGUE[name].parameters
+    if len(parameters) == 1 and not parameters[0].decimals:  # most are a period alone
+        low, high = parameters[0].logarithms
+        return drawn_series(name, (parameters[0].nearest(math.exp(low + (high - low) * rng.random())),))
     values: list[float] = []
-    for parameter in kind.parameters:
+    for parameter in parameters:
         if parameter.decimals:
             values.append(parameter.low + (parameter.high - parameter.low) * rng.random())
         else:

@@ -315,7 +315,7 @@ def _table(members: Sequence[Member[C]]) -> NDArray[np.float64]:
 
 def _ranked(members: list[Member[C]]) -> list[Member[C]]:
     """Best first, equals in their order."""
-    if all(len(member.scores) == 1 for member in members):
+    if not members or len(members[0].scores) == 1:  # as many objectives as all
         return sorted(members, key=_FIRST_SCORES, reverse=True)
     return [members[place] for place in best_first(_table(members))]
 
