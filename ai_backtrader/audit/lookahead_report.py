@@ -115,7 +115,7 @@ class Difference:
     def _event(self) -> OrderEvent:
         one, two = self.full, self.other
         # A difference has at least one side.
-        return one or two  # type: ignore[return-value]  # see above
+        return one or two  # type: ignore[return-value]  # not both are None
 
     def __str__(self) -> str:
         when = "" if self.time is None else f" ({self.time:%Y-%m-%d %H:%M})"
