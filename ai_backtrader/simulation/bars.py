@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ai_backtrader.market import MarketData
-from ai_backtrader.simulation.state import BAR_DTYPE
+from ai_backtrader.simulation.state import AHEAD_DTYPE, BAR_DTYPE, WINDOW
 
-__all__ = ["bars_of", "funding_due"]
+__all__ = ["ahead_of", "bars_of", "funding_due"]
 
 _DAY_OF_1970 = 719_163
 _DAY_NANOSECONDS = 86_400 * 10**9
@@ -47,3 +47,26 @@ def bars_of(data: MarketData, funding: float | bool | None = None) -> NDArray[np
         bars[name] = getattr(data, name.removeprefix("mark_")) if mark is None else mark
     bars["funding"] = funding_due(data, funding)
     return bars
+
+
+def ahead_of(bars: NDArray[np.void]) -> NDArray[np.void]:
+    """What lies ahead of a position at each bar, shape (bars,), dtype ``AHEAD_DTYPE``."""
+    count = len(bars)
+    ahead = np.empty(count, AHEAD_DTYPE)
+    for name, source, extreme in (
+        ("lowest_low", "low", np.minimum),
+        ("highest_high", "high", np.maximum),
+        ("lowest_close", "close", np.minimum),
+        ("highest_close", "close", np.maximum),
+        ("lowest_mark", "mark_low", np.minimum),
+        ("highest_mark", "mark_high", np.maximum),
+    ):
+        row = np.array(bars[source])
+        width = 1
+        while width < WINDOW:  # two windows of half the width
+            extreme(row[:-width], row[width:], out=row[:-width])
+            width *= 2
+        ahead[name] = row
+    due = np.flatnonzero(bars["funding"])
+    ahead["funding"] = np.append(due, count)[np.searchsorted(due, np.arange(count), side="right")]
+    return ahead

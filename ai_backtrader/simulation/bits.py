@@ -2,6 +2,9 @@
 
 Strategies that share a condition share its words, sections combine 64 bars at a time, and the next signal is found by
 looking for the next bit instead of visiting bars.
+
+What the loop over bars calls takes a table and the number of a row: a row of its own would be an array whose
+references are counted, with atomic operations, each time it is handed on.
 """
 
 from __future__ import annotations
@@ -30,27 +33,27 @@ _PLACES[[((0x03F7_9D71_B4CB_0A89 << k) & 0xFFFF_FFFF_FFFF_FFFF) >> 58 for k in r
 
 
 @inlined
-def next_set(a: Words, b: Words, start: int, stop: int) -> int:
-    """First bar in ``start <= bar < stop`` at which ``a`` or ``b`` is set; ``stop`` when there is none."""
+def next_set(words: Words, a: int, b: int, start: int, stop: int) -> int:
+    """First bar in ``start <= bar < stop`` at which row ``a`` or row ``b`` is set; ``stop`` when there is none."""
     if start >= stop:
         return stop
     i = start >> 6
-    word = (a[i] | b[i]) & (_ALL << np.uint64(start & _LOW_SIX))
+    word = (words[a, i] | words[b, i]) & (_ALL << np.uint64(start & _LOW_SIX))
     last = (stop - 1) >> 6
     while word == _NONE:
         i += 1
         if i > last:
             return stop
-        word = a[i] | b[i]
+        word = words[a, i] | words[b, i]
     lowest = word & (~word + _ONE)
     found = (i << 6) + _PLACES[(lowest * _DE_BRUIJN) >> _SIX_HIGHEST]
     return int(min(stop, found))
 
 
 @inlined
-def is_set(words: Words, bar: int) -> bool:
-    """Whether the condition holds at a bar."""
-    return bool((words[bar >> 6] >> np.uint64(bar & _LOW_SIX)) & _ONE)
+def is_set(words: Words, row: int, bar: int) -> bool:
+    """Whether the condition of a row holds at a bar."""
+    return bool((words[row, bar >> 6] >> np.uint64(bar & _LOW_SIX)) & _ONE)
 
 
 @inlined
@@ -63,13 +66,13 @@ def keep_from(words: Words, start: int) -> None:
 
 
 @compiled
-def combine(table: NDArray[np.uint64], rows: NDArray[np.int64], need: int, out: Words) -> None:
-    """Bars at which at least ``need`` of the conditions ``table[rows]`` hold.
+def combine(table: Words, places: NDArray[np.int64], first: int, count: int, need: int, out: Words) -> None:
+    """Bars at which at least ``need`` of the conditions in the rows ``places[first : first + count]`` hold.
 
     ``need`` of 0 or less is true everywhere (bits behind the last bar included: AND them away), more than there are
     rows nowhere.
     """
-    count = len(rows)
+    rows = places[first : first + count]
     if need <= 0:
         out[:] = _ALL
     elif need > count:

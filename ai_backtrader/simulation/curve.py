@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ai_backtrader.simulation.compiling import compiled, inlined
+from ai_backtrader.simulation.state import WINDOW
 
-__all__ = ["account_value", "add_by_label", "observe", "rest", "ride"]
+__all__ = ["account_value", "add_by_label", "observe", "rest", "ride", "sum_up"]
 
 Floats = NDArray[np.float64]
 
@@ -31,19 +32,10 @@ def account_value(run: Any, close: float, shortcash: bool) -> float:
 
 
 @inlined
-def observe(run: Any, equity: float) -> None:
-    """Take one more bar into the statistics of the equity curve."""
-    if run.equity > 0.0:
-        change = equity / run.equity - 1.0
-        run.observations += 1
-        run.sum_returns += change
-        run.sum_squares += change * change
-    run.equity = equity
-    if equity > run.peak:
-        run.max_drawdown = max(run.max_drawdown, (run.peak - run.trough) / run.peak)
-        run.peak = run.trough = equity
-    elif equity < run.trough:
-        run.trough = equity
+def observe(run: Any, equity: float, curve: Floats) -> None:
+    """Write one more value down."""
+    curve[run.seen] = run.equity = equity
+    run.seen += 1
     if run.size != 0.0:
         run.bars_held += 1
 
@@ -52,14 +44,68 @@ def observe(run: Any, equity: float) -> None:
 def rest(run: Any, start: int, stop: int, equity: Floats, cash: Floats) -> None:
     """Bars ``start <= bar < stop`` without a position: nothing moves."""
     if run.equity > 0.0:
-        run.observations += stop - start
+        run.resting += stop - start
     if len(equity):
         equity[start:stop] = run.cash
         cash[start:stop] = run.cash
 
 
 @inlined
-def ride(run: Any, bars: Any, start: int, stop: int, shortcash: bool, equity: Floats, cash: Floats) -> int:
+def _within(bars: Any, bar: int, below: float, above: float, mark_below: float, mark_above: float) -> bool:
+    """Whether a bar touches none of the levels; comparisons with NaN (no such order) are false."""
+    now = bars[bar]
+    return not (now.low <= below or now.high >= above or now.mark_low <= mark_below or now.mark_high >= mark_above)
+
+
+@inlined
+def _window_within(view: Any, below: float, above: float, mark_below: float, mark_above: float) -> bool:
+    """The same of a window of bars at once."""
+    return not (
+        view.lowest_low <= below
+        or view.highest_high >= above
+        or view.lowest_mark <= mark_below
+        or view.highest_mark >= mark_above
+    )
+
+
+@inlined
+def _write_values(
+    closes: Floats, start: int, stop: int, size: float, entry: float, margin: float, free: float, margined: bool,
+    as_cost: bool, curve: Floats, seen: int,
+) -> None:  # fmt: skip
+    """Account values of the bars ``start <= bar < stop`` of one position, as :func:`account_value` gives them."""
+    # Unsigned: an index that could be negative would keep the compiler from computing several values at once.
+    first, place = np.uint64(start), np.uint64(seen)
+    if margined:
+        for i in range(np.uint64(stop - start)):
+            curve[place + i] = free + max(0.0, margin + size * (closes[first + i] - entry))
+    elif as_cost:
+        for i in range(np.uint64(stop - start)):
+            close = closes[first + i]
+            gain = size * (close - entry)
+            worth = abs(entry * size + (entry - close) * size)
+            curve[place + i] = free + ((worth - gain) + gain if worth > 0.0 else worth)
+    else:
+        for i in range(np.uint64(stop - start)):
+            close = closes[first + i]
+            gain = size * (close - entry)
+            worth = size * close
+            curve[place + i] = free + ((worth - gain) + gain if worth > 0.0 else worth)
+
+
+@inlined
+def ride(
+    run: Any,
+    bars: Any,
+    ahead: Any,
+    closes: Floats,
+    start: int,
+    stop: int,
+    shortcash: bool,
+    curve: Floats,
+    equity: Floats,
+    cash: Floats,
+) -> int:
     """Value quiet bars from ``start`` on; gives the first bar that is not quiet, at most ``stop``.
 
     Funding that free cash can pay leaves a bar quiet; what the margin must pay moves the liquidation price.
@@ -68,64 +114,130 @@ def ride(run: Any, bars: Any, start: int, stop: int, shortcash: bool, equity: Fl
     margined, trail = run.margined, run.trail
     long = size > 0.0
     trailing = not np.isnan(trail)
-    # Comparisons with NaN (no such order) are false.
     below = run.stop if long else run.target
     above = run.target if long else run.stop
     mark_below = run.liquidation if margined and long else -np.inf
     mark_above = run.liquidation if margined and not long else np.inf
-    short_as_cost = not shortcash and not long
-    last, peak, trough = run.equity, run.peak, run.trough
-    total = squares = 0.0
-    seen = 0
-    record = len(equity) > 0
+    as_cost = not shortcash and not long
+    seen = run.seen
     bar = start
     while bar < stop:
-        now = bars[bar]
-        if now.low <= below or now.high >= above or now.mark_low <= mark_below or now.mark_high >= mark_above:
+        due = bars[bar].funding
+        amount = due * size * bars[bar].mark_open
+        if due != 0.0 and margined and amount > max(0.0, free):
             break
-        if now.funding != 0.0:
-            amount = now.funding * size * now.mark_open
-            if margined and amount > max(0.0, free):
-                break
+        piece = bar
+        edge = min(stop, ahead[bar].funding)
+        quiet = True
+        while bar < edge and quiet:
+            if trailing:
+                # The level that the best close of the window would bring, which no bar of it knows before.
+                if bar + WINDOW <= edge:
+                    if long:
+                        reached = max(below, ahead[bar].highest_close - trail)
+                        if _window_within(ahead[bar], reached, above, mark_below, mark_above):
+                            below = reached
+                            bar += WINDOW
+                            continue
+                    else:
+                        reached = min(above, ahead[bar].lowest_close + trail)
+                        if _window_within(ahead[bar], below, reached, mark_below, mark_above):
+                            above = reached
+                            bar += WINDOW
+                            continue
+            elif _window_within(ahead[bar], below, above, mark_below, mark_above):
+                bar = min(bar + WINDOW, edge)
+                continue
+            last = min(bar + WINDOW, edge)
+            while bar < last:
+                quiet = _within(bars, bar, below, above, mark_below, mark_above)
+                if not quiet:
+                    break
+                if trailing:
+                    if long:
+                        below = max(below, bars[bar].close - trail)
+                    else:
+                        above = min(above, bars[bar].close + trail)
+                bar += 1
+        if bar == piece:
+            break
+        if due != 0.0:
             free -= amount
             run.funding += amount
             run.unbooked_funding += amount
-        close = now.close
-        gain = size * (close - entry)
-        if margined:
-            value = free + max(0.0, margin + gain)
-        else:
-            worth = abs(entry * size + (entry - close) * size) if short_as_cost else size * close
-            value = free + ((worth - gain) + gain if worth > 0.0 else worth)
-        if last > 0.0:
-            change = value / last - 1.0
-            seen += 1
-            total += change
-            squares += change * change
-        last = value
-        if value > peak:
-            run.max_drawdown = max(run.max_drawdown, (peak - trough) / peak)
-            peak = trough = value
-        elif value < trough:
-            trough = value
+        _write_values(closes, piece, bar, size, entry, margin, free, margined, as_cost, curve, seen)
+        if len(equity):
+            for i in range(bar - piece):
+                equity[piece + i] = curve[seen + i]
+                cash[piece + i] = free
+        seen += bar - piece
+        if not quiet:
+            break
+    if bar > start:
+        run.equity = curve[seen - 1]
+        run.seen = seen
+        run.bars_held += bar - start
+        run.cash = free
         if trailing:
-            if long:
-                below = max(below, close - trail)
-            else:
-                above = min(above, close + trail)
-        if record:
-            equity[bar] = value
-            cash[bar] = free
-        bar += 1
-    run.equity, run.peak, run.trough = last, peak, trough
-    run.observations += seen
-    run.sum_returns += total
-    run.sum_squares += squares
-    run.bars_held += bar - start
-    run.cash = free
-    if trailing:
-        run.stop = below if long else above
+            run.stop = below if long else above
     return bar
+
+
+@compiled
+def sum_up(run: Any, curve: Floats) -> None:
+    """Drawdown, and the sums of the returns and of their squares, from the values written down."""
+    values = curve[: run.seen]
+    last = peak = trough = lowest = values[0]
+    deepest = 0.0
+    # Four sums side by side, the same four on every machine: one sum waits for each addition.
+    a = b = c = d = aa = bb = cc = dd = 0.0
+    whole = (len(values) - 1) // 4 * 4
+    for k in range(1, 1 + whole, 4):
+        one, two, three, four = values[k], values[k + 1], values[k + 2], values[k + 3]
+        p, q, r, s = one / last - 1.0, two / one - 1.0, three / two - 1.0, four / three - 1.0
+        last = four
+        a, b, c, d = a + p, b + q, c + r, d + s
+        aa, bb, cc, dd = aa + p * p, bb + q * q, cc + r * r, dd + s * s
+        if max(max(one, two), max(three, four)) > peak:
+            for i in range(k, k + 4):
+                value = values[i]
+                if value > peak:
+                    deepest = max(deepest, (peak - trough) / peak)
+                    lowest = min(lowest, trough)
+                    peak = trough = value
+                trough = min(trough, value)
+        else:
+            trough = min(trough, min(min(one, two), min(three, four)))
+    for k in range(1 + whole, len(values)):
+        value = values[k]
+        p = value / last - 1.0
+        last = value
+        a += p
+        aa += p * p
+        if value > peak:
+            deepest = max(deepest, (peak - trough) / peak)
+            lowest = min(lowest, trough)
+            peak = trough = value
+        trough = min(trough, value)
+    run.max_drawdown = max(deepest, (peak - trough) / peak)
+    if min(lowest, trough) > 0.0:
+        run.observations = run.resting + len(values) - 1
+        run.sum_returns, run.sum_squares = (a + b) + (c + d), (aa + bb) + (cc + dd)
+    else:
+        _sum_returns_of_solvent_bars(run, values)
+
+
+@compiled
+def _sum_returns_of_solvent_bars(run: Any, values: Floats) -> None:
+    """After a bar that closed at zero or below a return has no meaning, and is not counted."""
+    run.observations = run.resting
+    run.sum_returns = run.sum_squares = 0.0
+    for k in range(1, len(values)):
+        if values[k - 1] > 0.0:
+            change = values[k] / values[k - 1] - 1.0
+            run.observations += 1
+            run.sum_returns += change
+            run.sum_squares += change * change
 
 
 @compiled

@@ -18,10 +18,13 @@ from ai_backtrader.simulation.compiling import inlined
 from ai_backtrader.simulation.curve import account_value, observe, rest, ride
 from ai_backtrader.simulation.orders import drop_children, record_fills, work
 
-__all__ = ["run_rule"]
+__all__ = ["EXIT", "LONG", "SHORT", "run_rule"]
 
 Floats = NDArray[np.float64]
 Words = NDArray[np.uint64]
+
+LONG, SHORT, EXIT = 0, 1, 2
+"""Rows of a rule's signals; of the exit there is one more for each of its hold genes."""
 
 
 @inlined
@@ -66,13 +69,14 @@ def _decide(run: Any, close: float, atr: float, rule: Any, long_entry: bool, sho
 def run_rule(
     run: Any,
     bars: Any,
-    atr: Floats,
+    ahead: Any,
+    closes: Floats,
+    atrs: Floats,
     rule: Any,
-    long_words: Words,
-    short_words: Words,
-    exit_words: NDArray[np.uint64],
+    signals: Words,
     holds: NDArray[np.int64],
     settings: Any,
+    curve: Floats,
     fills: Any,
     equity: Floats,
     cash: Floats,
@@ -83,15 +87,18 @@ def run_rule(
     ----------
     run
         Record of ``RUN_DTYPE``, anything in it; holds the statistics afterwards.
-    bars, atr
-        Bars of ``BAR_DTYPE``, and the rule's ATR (read only where it sets stops or targets).
+    bars, ahead, closes
+        Records of ``BAR_DTYPE`` and ``AHEAD_DTYPE``, and the closes once more, each of shape (bars,).
+    atrs
+        Average true ranges, shape (periods, bars); the rule's is read only where it sets stops or targets.
     rule, settings
         Records of ``RULE_DTYPE`` and ``SETTINGS_DTYPE``.
-    long_words, short_words
-        Entries with filters, as bits, clear before ``rule.start``.
-    exit_words, holds
-        Row ``m``: bits of the exit section when ``m`` of its hold genes are true; ``holds`` their bars, ascending,
-        shape (rows - 1,).
+    signals, holds
+        Bits, shape (rows, words): row ``LONG`` and row ``SHORT`` the entries with filters, clear before ``rule.start``;
+        row ``EXIT + m`` the exit section when ``m`` of its hold genes are true. ``holds`` their bars, ascending, from
+        place ``rule.holds`` on.
+    curve
+        Room for the account value before the first bar and at every bar that may move it, shape (bars + 1,).
     fills
         Takes the first ``len(fills)`` fills; ``run.fills`` counts all.
     equity, cash
@@ -100,60 +107,61 @@ def run_rule(
     n = len(bars)
     leverage = rule.leverage
     shortcash = settings.shortcash
-    run.cash = run.equity = run.peak = run.trough = settings.cash
+    atr = rule.atr
+    run.cash = run.equity = curve[0] = settings.cash
+    run.seen = 1
     run.size = run.entry_price = run.margin = run.unbooked_funding = 0.0
     run.margined = run.turning = False
     run.liquidation = -np.inf
     run.entry_bar = -1
     drop_children(run)
     run.close_size = run.entry_size = 0.0
-    run.max_drawdown = run.sum_returns = run.sum_squares = 0.0
     run.trade_commission = run.gains = run.losses = run.fees = run.funding = 0.0
-    run.observations = run.bars_held = run.fills = run.trades = run.wins = run.liquidations = run.rejected = 0
+    run.resting = run.bars_held = run.fills = run.trades = run.wins = run.liquidations = run.rejected = 0
     bar = -1  # the last bar that has been dealt with
-    row = 0
+    first_hold, last_hold = rule.holds, rule.holds + rule.hold_genes
     while bar < n - 1:
         start = bar + 1
         if run.close_size != 0.0 or run.entry_size != 0.0:
             bar = start
         elif run.size == 0.0:
-            bar = next_set(long_words, short_words, start, n)
+            bar = next_set(signals, LONG, SHORT, start, n)
             rest(run, start, bar, equity, cash)
             if bar == n:
                 break
         else:
             # The next bar on which the rule may act; hold genes come true one by one.
-            against = short_words if run.size > 0.0 else long_words
-            stop = n
-            row = 0
-            while row < len(holds) and start - run.entry_bar > holds[row]:
-                row += 1
+            hold = first_hold
+            while hold < last_hold and start - run.entry_bar > holds[hold]:
+                hold += 1
+            against = SHORT if run.size > 0.0 else LONG
             first = start
             while True:
-                ripe = n if row == len(holds) else min(n, run.entry_bar + holds[row] + 1)
-                other = against if rule.reverse else exit_words[row]
-                stop = next_set(exit_words[row], other, first, ripe)
+                row = EXIT + hold - first_hold
+                ripe = n if hold == last_hold else min(n, run.entry_bar + holds[hold] + 1)
+                stop = next_set(signals, row, against if rule.reverse else row, first, ripe)
                 if stop < ripe or ripe == n:
                     break
                 first = ripe
-                row += 1
-            bar = ride(run, bars, start, min(stop, n), shortcash, equity, cash)
+                hold += 1
+            bar = ride(run, bars, ahead, closes, start, min(stop, n), shortcash, curve, equity, cash)
             if bar == n:
                 break
         run.bar_fills = 0
         work(run, bars, bar, leverage, settings)
-        value = account_value(run, bars[bar].close, shortcash)
-        observe(run, value)
+        close = bars[bar].close
+        value = account_value(run, close, shortcash)
+        observe(run, value, curve)
         if len(equity):
             record_fills(run, bar, fills)
             equity[bar] = value
             cash[bar] = run.cash
-        long_entry, short_entry = is_set(long_words, bar), is_set(short_words, bar)
+        long_entry, short_entry = is_set(signals, LONG, bar), is_set(signals, SHORT, bar)
         if run.size != 0.0:
-            row = 0
-            while row < len(holds) and bar - run.entry_bar > holds[row]:
-                row += 1
-            _decide(run, bars[bar].close, atr[bar], rule, long_entry, short_entry, is_set(exit_words[row], bar))
+            hold = first_hold
+            while hold < last_hold and bar - run.entry_bar > holds[hold]:
+                hold += 1
+            leave = is_set(signals, EXIT + hold - first_hold, bar)
+            _decide(run, close, atrs[atr, bar], rule, long_entry, short_entry, leave)
         elif long_entry or short_entry:
-            _decide(run, bars[bar].close, atr[bar], rule, long_entry, short_entry, False)
-    run.max_drawdown = max(run.max_drawdown, (run.peak - run.trough) / run.peak)
+            _decide(run, close, atrs[atr, bar], rule, long_entry, short_entry, False)

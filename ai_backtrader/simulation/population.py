@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ai_backtrader.simulation.bits import combine, keep_from
 from ai_backtrader.simulation.compiling import compiled
-from ai_backtrader.simulation.curve import add_by_label
-from ai_backtrader.simulation.kernel import run_rule
+from ai_backtrader.simulation.curve import add_by_label, sum_up
+from ai_backtrader.simulation.kernel import EXIT, LONG, SHORT, run_rule
 
 __all__ = ["run_population"]
 
@@ -40,6 +40,8 @@ def _compiled(version: int) -> Any:
         holds: NDArray[np.int64],
         atrs: Floats,
         bars: Any,
+        ahead: Any,
+        closes: Floats,
         settings: Any,
         fills: Any,
         equity: Floats,
@@ -62,8 +64,8 @@ def _compiled(version: int) -> Any:
             Rows of ``conditions`` and bars of the hold genes, of all rules one after the other.
         atrs
             Shape (periods, bars).
-        bars
-            ``BAR_DTYPE``, shape (bars,).
+        bars, ahead, closes
+            ``BAR_DTYPE``, ``AHEAD_DTYPE`` and the closes once more, each of shape (bars,).
         settings
             Record of ``SETTINGS_DTYPE``.
         labels, sums
@@ -76,32 +78,30 @@ def _compiled(version: int) -> Any:
             equity = np.empty(len(bars))
             cash = np.empty(len(bars))
         words = conditions.shape[1]
-        long_words = np.empty(words, np.uint64)
-        short_words = np.empty(words, np.uint64)
-        filter_words = np.empty(words, np.uint64)
+        holding = 0
+        for i in range(first, last):
+            holding = max(holding, rules[i].hold_genes)
+        signals = np.empty((EXIT + holding + 1, words), np.uint64)
+        filtered = np.empty(words, np.uint64)
+        curve = np.empty(len(bars) + 1)
         for i in range(first, last):
             rule = rules[i]
             at = rule.genes
-            combine(conditions, genes[at : at + rule.long_genes], rule.long_need, long_words)
+            combine(conditions, genes, at, rule.long_genes, rule.long_need, signals[LONG])
             at += rule.long_genes
-            combine(conditions, genes[at : at + rule.short_genes], rule.short_need, short_words)
+            combine(conditions, genes, at, rule.short_genes, rule.short_need, signals[SHORT])
             at += rule.short_genes
-            exit_rows = genes[at : at + rule.exit_genes]
+            for held in range(rule.hold_genes + 1):
+                combine(conditions, genes, at, rule.exit_genes, rule.exit_need - held, signals[EXIT + held])
             at += rule.exit_genes
             if rule.filter_genes > 0:
-                combine(conditions, genes[at : at + rule.filter_genes], rule.filter_need, filter_words)
-                long_words &= filter_words
-                short_words &= filter_words
-            keep_from(long_words, rule.start)
-            keep_from(short_words, rule.start)
-            exit_words = np.empty((rule.hold_genes + 1, words), np.uint64)
-            for held in range(rule.hold_genes + 1):
-                combine(conditions, exit_rows, rule.exit_need - held, exit_words[held])
-            ages = holds[rule.holds : rule.holds + rule.hold_genes]
-            run_rule(
-                runs[i], bars, atrs[rule.atr], rule, long_words, short_words, exit_words, ages, settings,
-                fills, equity, cash,
-            )  # fmt: skip
+                combine(conditions, genes, at, rule.filter_genes, rule.filter_need, filtered)
+                signals[LONG] &= filtered
+                signals[SHORT] &= filtered
+            keep_from(signals[LONG], rule.start)
+            keep_from(signals[SHORT], rule.start)
+            run_rule(runs[i], bars, ahead, closes, atrs, rule, signals, holds, settings, curve, fills, equity, cash)
+            sum_up(runs[i], curve)
             if labelled:
                 add_by_label(equity, settings.cash, labels, sums[i])
 

@@ -16,7 +16,7 @@ from ai_backtrader.errors import SettingsError
 from ai_backtrader.market import MarketData
 from ai_backtrader.market.margin import MaintenanceTiers
 from ai_backtrader.rules import SeriesBank, StrategyChromosome, strategy_period
-from ai_backtrader.simulation.bars import bars_of
+from ai_backtrader.simulation.bars import ahead_of, bars_of
 from ai_backtrader.simulation.plan import Plan, plan_rules
 from ai_backtrader.simulation.population import run_population
 from ai_backtrader.simulation.result import FILL_DTYPE, SimulationResult
@@ -82,6 +82,7 @@ class Simulator:
         self.data = data
         self.bank = SeriesBank(data) if bank is None else bank
         self._bars = bars_of(data, self.settings.funding)
+        self._ahead = ahead_of(self._bars)
         self._record = self.settings.record()[0]
 
     def run(self, chromosome: StrategyChromosome) -> SimulationResult:
@@ -244,7 +245,7 @@ class Simulator:
     ) -> None:
         run_population(
             first, last, runs, plan.rules, plan.conditions, plan.genes, plan.holds, plan.atrs, self._bars,
-            self._record, fills, equity, cash, labels, sums,
+            self._ahead, self.data.close, self._record, fills, equity, cash, labels, sums,
         )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["BAR_DTYPE", "MOST_TIERS", "RULE_DTYPE", "RUN_DTYPE", "SETTINGS_DTYPE"]
+__all__ = ["AHEAD_DTYPE", "BAR_DTYPE", "MOST_TIERS", "RULE_DTYPE", "RUN_DTYPE", "SETTINGS_DTYPE", "WINDOW"]
 
 
 BAR_DTYPE = np.dtype(
@@ -22,6 +22,25 @@ BAR_DTYPE = np.dtype(
 )
 """One bar, a cache line: last prices, mark prices (the last ones where there are none), the funding rate that falls due
 at its start."""
+
+
+AHEAD_DTYPE = np.dtype(
+    [
+        ("lowest_low", np.float64),
+        ("highest_high", np.float64),
+        ("lowest_close", np.float64),
+        ("highest_close", np.float64),
+        ("lowest_mark", np.float64),
+        ("highest_mark", np.float64),
+        ("funding", np.int64),
+    ],
+    align=True,
+)
+"""What lies ahead of a position, seen from one bar: the extremes of the :data:`WINDOW` bars from it on (of fewer at the
+end), and the first bar behind it at which funding falls due (the number of bars where there is none)."""
+
+WINDOW = 8
+"""Bars that a position rides at once where no level lies in their range."""
 
 MOST_TIERS = 64
 """Rows that a maintenance table may have."""
@@ -96,15 +115,16 @@ RUN_DTYPE = np.dtype(
         ("entry_stop", np.float64),
         ("entry_target", np.float64),
         ("entry_trail", np.float64),
-        # The equity curve so far.
+        # The equity curve: its last value, how many values are written down, bars without a position that are not.
         ("equity", np.float64),
-        ("peak", np.float64),
-        ("trough", np.float64),
+        ("seen", np.int64),
+        ("resting", np.int64),
+        ("bars_held", np.int64),
+        # What it comes to in the end.
         ("max_drawdown", np.float64),
         ("observations", np.int64),
         ("sum_returns", np.float64),
         ("sum_squares", np.float64),
-        ("bars_held", np.int64),
         # Fills of the bar; fills and trades so far.
         ("bar_fills", np.int64),
         ("fill_price", np.float64, (MOST_FILLS,)),

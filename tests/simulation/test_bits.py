@@ -17,19 +17,20 @@ SIZES = (1, 63, 64, 65, 127, 200, 640)
 def test_the_next_bit_is_the_next_true_bar(bars: int, share: float) -> None:
     rng = np.random.default_rng(bars)
     a, b = rng.random(bars) < share, rng.random(bars) < share / 2
-    words_a, words_b = pack(a), pack(b)
+    words = np.array([pack(a), pack(b)])
     either = np.flatnonzero(a | b)
     for start in range(0, bars + 1, max(1, bars // 40)):
         for stop in (start, min(bars, start + 1), min(bars, start + 70), bars):
             ahead = either[(either >= start) & (either < stop)]
-            assert next_set(words_a, words_b, start, stop) == (ahead[0] if len(ahead) else stop)
+            assert next_set(words, 0, 1, start, stop) == (ahead[0] if len(ahead) else stop)
 
 
 @pytest.mark.parametrize("bars", SIZES)
 def test_single_bits_and_clearing_the_start(bars: int) -> None:
     flags = np.random.default_rng(bars).random(bars) < 0.5
     words = pack(flags)
-    assert [is_set(words, bar) for bar in range(bars)] == flags.tolist()
+    table = np.array([~words, words])
+    assert [is_set(table, 1, bar) for bar in range(bars)] == flags.tolist()
     for start in (0, 1, bars // 2, bars - 1, bars, bars + 100):
         cleared = words.copy()
         keep_from(cleared, start)
@@ -42,8 +43,9 @@ def test_at_least_so_many_of_the_conditions(count: int) -> None:
     flags = rng.random((count + 4, 300)) < 0.45
     table = np.array([pack(row) for row in flags])
     rows = rng.permutation(count + 4)[:count]
+    places = np.concatenate(([0, 1], rows, [2]))  # of other rules before and behind
     out = np.empty(table.shape[1], np.uint64)
     for need in range(-1, count + 2):
-        combine(table, rows, need, out)
+        combine(table, places, 2, count, need, out)
         expected = flags[rows].sum(axis=0) >= need
         assert unpack_words(out, 300).tolist() == expected.tolist()
