@@ -206,7 +206,13 @@ def deviations(mean: Floats, mean_of_squares: Floats, first: int, powers: Floats
         places[count] = i
         count += doubtful[i]
     for i in places[:count]:
-        found[i] = deviation(means[i], mean_squares[i], powers)
+        square = means[i] * means[i]
+        if _doubtful_square(means[i], square, powers):
+            square = means[i] ** powers[0]
+        variance = abs(mean_squares[i] - square)
+        found[i] = np.sqrt(variance)
+        if _doubtful_root(variance, found[i], powers):
+            found[i] = variance ** powers[1]
 
 
 @njit(cache=True, error_model="numpy")

@@ -16,7 +16,15 @@ from ai_backtrader.rules.signal_kernels import OPERATOR_CODES
 
 __all__ = ["Planner"]
 
-_AVERAGES = {"ema": Formula.EMA, "smma": Formula.SMMA, "rsi": Formula.RSI}
+_AVERAGES = {"ema": Formula.EMA, "smma": Formula.SMMA}
+_MOVES = {
+    "true range": (Formula.TRUE_RANGE, ("high", "low", "close")),
+    "rises": (Formula.RISES, ("close",)),
+    "falls": (Formula.FALLS, ("close",)),
+    "upward": (Formula.UPWARD, ("high", "low")),
+    "downward": (Formula.DOWNWARD, ("high", "low")),
+}
+_DIRECTIONS = {"plus_di": "upward", "minus_di": "downward"}
 
 
 class Planner(ABC):
@@ -69,12 +77,11 @@ class Planner(ABC):
         """Write a step down; gives the first row that it writes."""
         # Rows that a formula has no use for are those that it has.
         if len(written) == 1:
-            out = out2 = out3 = self._lines.add_new(written[0])
+            out = out2 = self._lines.add_new(written[0])
         else:
-            rows = self._lines.add(*written)
-            out, out2, out3 = (*rows, rows[0], rows[0])[:3]
+            out, out2 = self._lines.add(*written)
         a, b, c = (*read, read[0], read[0])[:3]
-        self._steps.append(STEP_RECORD.pack(formula, out, out2, out3, a, b, c, period, number))
+        self._steps.append(STEP_RECORD.pack(formula, out, out2, a, b, c, period, number))
         return out
 
     def _average(self, formula: Formula, period: int) -> int:
@@ -111,18 +118,21 @@ class Planner(ABC):
         shorter = self._extreme(formula, name, half, before=before)
         return self._step(formula, [key], [shorter], period=period - half)
 
-    def _atr(self, period: int) -> int:
-        key = ("atr", period)
-        row = self._lines.find(key)
+    def _move(self, name: str) -> int:
+        row = self._lines.find(name)
         if row is not None:
             return row
-        return self._step(Formula.SMMA, [key], [self._true_range()], period=period)
+        formula, prices = _MOVES[name]
+        return self._step(formula, [name], [*map(self._price, prices)])
 
-    def _true_range(self) -> int:
-        row = self._lines.find("true range")
-        if row is not None:
-            return row
-        return self._step(Formula.TRUE_RANGE, ["true range"], [*map(self._price, ("high", "low", "close"))])
+    def _usual(self, name: str, period: int) -> int:
+        """Wilder's average of a move."""
+        key = (name, period)
+        row = self._lines.find(key)
+        return self._step(Formula.SMMA, [key], [self._move(name)], period=period) if row is None else row
+
+    def _atr(self, period: int) -> int:
+        return self._usual("true range", period)
 
     def _bands(self, period: int) -> tuple[int, int]:
         """Middle and deviation."""
@@ -147,14 +157,24 @@ class Planner(ABC):
         row = self._lines.find(key)
         return self._step(Formula.EMA, [key], [self._macd(fast, slow)], period=signal) if row is None else row
 
-    def _movement(self, name: str, period: int) -> int:
-        row = self._lines.find((name, period))
+    def _direction(self, name: str, period: int) -> int:
+        key = (name, period)
+        row = self._lines.find(key)
         if row is not None:
             return row
-        keys = [(other, period) for other in ("plus_di", "minus_di", "adx")]
-        reads = [self._price("high"), self._price("low"), self._true_range()]
-        self._step(Formula.MOVEMENT, keys, reads, period=period)
-        return self._lines.add((name, period))[0]
+        return self._step(Formula.DIRECTION, [key], [self._usual(_DIRECTIONS[name], period), self._atr(period)])
+
+    def _spread(self, period: int) -> int:
+        """Wilder's average of DX, a fraction."""
+        key = ("spread average", period)
+        row = self._lines.find(key)
+        if row is not None:
+            return row
+        source = self._lines.find(("spread", period))
+        if source is None:
+            sides = [self._direction(name, period) for name in _DIRECTIONS]
+            source = self._step(Formula.SPREAD, [("spread", period)], sides)
+        return self._step(Formula.SMMA, [key], [source], period=period)
 
     def _series(self, name: str, params: tuple[Any, ...]) -> int:
         if name in _AVERAGES:
@@ -172,14 +192,20 @@ class Planner(ABC):
                 return self._macd(*params[:2])
             case "macd_signal":
                 return self._macd_signal(*params)
-            case "adx" | "plus_di" | "minus_di":
-                return self._movement(name, *params)
+            case "plus_di" | "minus_di":
+                return self._direction(name, *params)
         key = (name, *params)
         row = self._lines.find(key)
         return self._derived(key, name, params) if row is None else row
 
     def _derived(self, key: Hashable, name: str, params: tuple[Any, ...]) -> int:
         match name:
+            case "rsi":
+                return self._step(
+                    Formula.STRENGTH, [key], [self._usual("rises", *params), self._usual("falls", *params)]
+                )
+            case "adx":
+                return self._step(Formula.TIMES, [key], [self._spread(*params)], number=100.0)
             case "bollinger_upper":
                 return self._step(Formula.BAND, [key], [*self._bands(params[0])], number=params[1])
             case "bollinger_lower":

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from ai_backtrader.market import indicator_kernels as k
 
 __all__ = [
-    "directional_movement_into",
+    "changes_into",
     "first_number",
-    "relative_strength_into",
+    "moves_into",
     "running_totals",
     "smooth_four",
     "standard_deviation_into",
@@ -168,79 +168,25 @@ def smooth_four(
 
 
 @njit(error_model="numpy")
-def relative_strength_into(x: Floats, period: int, out: Floats) -> None:
-    """Relative strength index."""
-    n = x.size
-    first = first_number(x)
-    start = first + period
-    if start >= n:
-        out[:] = np.nan
-        return
-    out[:start] = np.nan
-    up = np.empty(n)
-    down = np.empty(n)
-    before, after = x[first : n - 1], x[first + 1 :]
-    ups, downs = up[first + 1 :], down[first + 1 :]
-    for t in range(ups.size):
-        ups[t] = max(after[t] - before[t], 0.0)
-        downs[t] = max(before[t] - after[t], 0.0)
-    alpha = 1.0 / period
-    rise = k.smooth_at(up, up, start, period, alpha, first + 1)
-    fall = k.smooth_at(down, down, start, period, alpha, first + 1)
-    up[start] = rise
-    down[start] = fall
-    for t in range(start + 1, n):
-        rise = rise * (1.0 - alpha) + up[t] * alpha
-        fall = fall * (1.0 - alpha) + down[t] * alpha
-        up[t] = rise
-        down[t] = fall
-    rises, falls, found = up[start:], down[start:], out[start:]
+def changes_into(x: Floats, sign: float, out: Floats) -> None:
+    """Rises of a series from bar to bar where ``sign`` is 1, falls where it is -1; 0 where it went the other way."""
+    first = min(first_number(x) + 1, x.size)
+    out[:first] = np.nan
+    here, there, found = x[first:], x[first - 1 :], out[first:]
     for t in range(found.size):
-        found[t] = k.relative_strength(rises[t], falls[t])
+        found[t] = max(here[t] - there[t] if sign > 0.0 else there[t] - here[t], 0.0)
 
 
 @njit(error_model="numpy")
-def directional_movement_into(
-    high: Floats, low: Floats, ranges: Floats, period: int, plus: Floats, minus: Floats, adx: Floats
-) -> None:
-    """+DI, -DI and ADX from highs, lows and true ranges."""
-    n = high.size
-    alpha = 1.0 / period
-    if period >= n:
-        plus[:] = minus[:] = adx[:] = np.nan
-        return
-    for t in range(1, n):
-        plus[t], minus[t] = k.directional_moves_at(high, low, t)
-    rise = k.smooth_at(plus, plus, period, period, alpha, 1)
-    fall = k.smooth_at(minus, minus, period, period, alpha, 1)
-    range_ = k.smooth_at(ranges, ranges, period, period, alpha, 1)
-    atr = np.empty(n)
-    plus[period] = rise
-    minus[period] = fall
-    atr[period] = range_
-    for t in range(period + 1, n):
-        rise = rise * (1.0 - alpha) + plus[t] * alpha
-        fall = fall * (1.0 - alpha) + minus[t] * alpha
-        range_ = range_ * (1.0 - alpha) + ranges[t] * alpha
-        plus[t] = rise
-        minus[t] = fall
-        atr[t] = range_
-    plus[:period] = np.nan
-    minus[:period] = np.nan
-    spread = np.empty(n)
-    for t in range(period, n):
-        plus[t] = k.directional_index(plus[t], atr[t])
-        minus[t] = k.directional_index(minus[t], atr[t])
-        spread[t] = k.directional_spread(plus[t], minus[t])
-    start = 2 * period - 1
-    adx[: min(start, n)] = np.nan
-    if start >= n:
-        return
-    value = k.smooth_at(spread, spread, start, period, alpha, period)
-    adx[start] = 100.0 * value
-    for t in range(start + 1, n):
-        value = value * (1.0 - alpha) + spread[t] * alpha
-        adx[t] = 100.0 * value
+def moves_into(high: Floats, low: Floats, upward: bool, out: Floats) -> None:
+    """+DM of Wilder, or -DM."""
+    out[:1] = np.nan
+    if upward:
+        for t in range(1, out.size):
+            out[t] = k.directional_moves_at(high, low, t)[0]
+    else:
+        for t in range(1, out.size):
+            out[t] = k.directional_moves_at(high, low, t)[1]
 
 
 @njit(error_model="numpy")

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from ai_backtrader.market import indicator_kernels as k
 from ai_backtrader.rules import row_kernels
 from ai_backtrader.rules.row_kernels import (
-    directional_movement_into,
+    changes_into,
     first_number,
-    relative_strength_into,
+    moves_into,
     running_totals,
     smooth_four,
     standard_deviation_into,
@@ -48,7 +48,6 @@ STEP_DTYPE = np.dtype(
         ("formula", np.int64),
         ("out", np.int64),
         ("out2", np.int64),
-        ("out3", np.int64),
         ("a", np.int64),
         ("b", np.int64),
         ("c", np.int64),
@@ -75,7 +74,7 @@ TEST_DTYPE = np.dtype(
 
 
 # As bytes: NumPy takes five times as long to make records of tuples.
-STEP_RECORD = struct.Struct("@8qd")
+STEP_RECORD = struct.Struct("@7qd")
 TEST_RECORD = struct.Struct("@4q2dq")
 
 
@@ -85,25 +84,31 @@ class Formula(enum.IntEnum):
     EMA = 0  # the two exponential averages come first: four of them run side by side
     SMMA = 1
     SMA = 2  # of a with running totals b and c
-    RSI = 3
-    TRUE_RANGE = 4  # of high a, low b, close c
-    DEVIATION = 5  # of means a, means of squares b
-    HIGHEST = 6  # of a, the same of a shorter period, and a as many bars ago as the period
-    LOWEST = 7
-    MOVEMENT = 8  # of high a, low b, true range c; +DI, -DI and ADX are three rows
-    DIFFERENCE = 9
-    BAND = 10  # mean a, deviation b, number of them
-    POSITION = 11  # of close c between the bands
-    WIDTH = 12  # of the bands over their middle
-    CHANGE = 13  # relative, over the period
-    PERCENT = 14  # 100 a / b
-    VOLUME_RATIO = 15  # of a to its mean b
-    RATIO = 16  # a / b, number where b is zero
-    DISTANCE = 17  # (a - b) / c, 0 where c is zero
-    STOCHASTIC = 18  # of close c between lowest a and highest b
-    SQUARES = 19
-    TOTALS = 20  # running totals of a, two rows
-    MEAN = 21  # SMA of a without ready totals
+    RISES = 3  # of a from bar to bar, 0 where it fell
+    FALLS = 4
+    STRENGTH = 5  # relative strength index of average rises a and falls b
+    TRUE_RANGE = 6  # of high a, low b, close c
+    UPWARD = 7  # directional movement, +DM, of high a and low b
+    DOWNWARD = 8
+    DIRECTION = 9  # +DI of average +DM a and average true range b; -DI
+    SPREAD = 10  # DX of +DI a and -DI b, a fraction
+    TIMES = 11  # a times number
+    DEVIATION = 12  # of means a, means of squares b
+    HIGHEST = 13  # of a, the same of a shorter period, and a as many bars ago as the period
+    LOWEST = 14
+    DIFFERENCE = 15
+    BAND = 16  # mean a, deviation b, number of them
+    POSITION = 17  # of close c between the bands
+    WIDTH = 18  # of the bands over their middle
+    CHANGE = 19  # relative, over the period
+    PERCENT = 20  # 100 a / b
+    VOLUME_RATIO = 21  # of a to its mean b
+    RATIO = 22  # a / b, number where b is zero
+    DISTANCE = 23  # (a - b) / c, 0 where c is zero
+    STOCHASTIC = 24  # of close c between lowest a and highest b
+    SQUARES = 25
+    TOTALS = 26  # running totals of a, two rows
+    MEAN = 27  # SMA of a without ready totals
 
 
 @njit(error_model="numpy")
@@ -150,6 +155,18 @@ def arithmetic(formula: int, out: Floats, a: Floats, b: Floats, c: Floats, perio
     elif formula == Formula.STOCHASTIC:
         for t in range(n):
             out[t] = 100.0 * _ratio(c[t] - a[t], b[t] - a[t], 0.5)
+    elif formula == Formula.STRENGTH:
+        for t in range(n):
+            out[t] = k.relative_strength(a[t], b[t])
+    elif formula == Formula.DIRECTION:
+        for t in range(n):
+            out[t] = k.directional_index(a[t], b[t])
+    elif formula == Formula.SPREAD:
+        for t in range(n):
+            out[t] = k.directional_spread(a[t], b[t])
+    elif formula == Formula.TIMES:
+        for t in range(n):
+            out[t] = number * a[t]
 
 
 @njit(error_model="numpy")
@@ -184,8 +201,10 @@ def _fill(step: Any, table: Floats, powers: Floats) -> None:
         window_means(a, totals[0], totals[1], period, first, out)
     elif step.formula == Formula.TOTALS:
         running_totals(a, first_number(a), out, table[step.out2])
-    elif step.formula == Formula.RSI:
-        relative_strength_into(a, period, out)
+    elif step.formula == Formula.RISES:
+        changes_into(a, 1.0, out)
+    elif step.formula == Formula.FALLS:
+        changes_into(a, -1.0, out)
     elif step.formula == Formula.TRUE_RANGE:
         out[:1] = np.nan
         for t in range(1, out.size):
@@ -196,8 +215,10 @@ def _fill(step: Any, table: Floats, powers: Floats) -> None:
         wider_extreme(a, period, 1.0, out)
     elif step.formula == Formula.LOWEST:
         wider_extreme(a, period, -1.0, out)
-    elif step.formula == Formula.MOVEMENT:
-        directional_movement_into(a, b, c, period, out, table[step.out2], table[step.out3])
+    elif step.formula == Formula.UPWARD:
+        moves_into(a, b, True, out)
+    elif step.formula == Formula.DOWNWARD:
+        moves_into(a, b, False, out)
     elif step.formula == Formula.SQUARES:
         out[:] = k.squares(a, powers)
     else:
@@ -226,7 +247,7 @@ def _compiled(version: int) -> tuple[Any, Any]:
             step = steps[s]
             level = 1 + max(level_of_row[step.a], level_of_row[step.b], level_of_row[step.c])
             levels[s] = level
-            level_of_row[step.out] = level_of_row[step.out2] = level_of_row[step.out3] = level
+            level_of_row[step.out] = level_of_row[step.out2] = level
             deepest = max(deepest, level)
         four = np.empty(4, np.int64)
         for level in range(1, deepest + 1):

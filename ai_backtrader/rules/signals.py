@@ -37,7 +37,9 @@ Words = NDArray[np.uint64]
 
 DEFAULT_MEMORY = 512 * 2**20
 _CROSSINGS = (Operator.CROSSES_ABOVE, Operator.CROSSES_BELOW)
-_FEWEST_ROWS = 32  # one condition needs up to 17
+_FEWEST_ROWS = 32  # one condition needs up to 22
+# More series than a generation needs are not kept: memory that is new to the process costs more than computing again.
+_MOST_SERIES = 384
 
 
 def gene_period(gene: Gene | HoldGene) -> int:
@@ -67,8 +69,8 @@ class SeriesBank(Planner):
     data
         The feed.
     memory
-        Bytes of arrays kept (and room for 32 series at least); the ones used longest ago go first, and are computed
-        again when asked for.
+        Bytes of arrays kept (and room for 32 series at least, for 384 at most); the ones used longest ago go first,
+        and are computed again when asked for.
 
     Notes
     -----
@@ -88,7 +90,8 @@ class SeriesBank(Planner):
         self.data = data
         bars = len(data)
         words = (bars + 63) // 64
-        super().__init__(Rows(max(_FEWEST_ROWS, memory * 15 // 16 // (8 * bars)), bars, np.float64))
+        rows = min(_MOST_SERIES, memory * 15 // 16 // (8 * bars))
+        super().__init__(Rows(max(_FEWEST_ROWS, rows), bars, np.float64))
         self._conditions = Rows(max(_FEWEST_ROWS, memory // 16 // (8 * words)), words, np.uint64)
         self._tests: list[bytes] = []
 

@@ -24,7 +24,7 @@ __all__ = ["FIRSTS", "SEEN", "STATE", "UNKNOWN", "take_bars"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-STATE = 4  # floats that the most demanding formula keeps: three averages of movement and the ADX
+STATE = k.SUM_STATE  # floats that the most demanding formula keeps, a running window sum
 UNKNOWN = np.iinfo(np.int64).max // 2  # first number of a row that has none yet
 SEEN, FIRSTS = 0, 1  # of ``clock``: bars taken, and the bar that stands first in the table
 
@@ -32,63 +32,6 @@ SEEN, FIRSTS = 0, 1  # of ``clock``: bars taken, and the bar that stands first i
 @njit(error_model="numpy")
 def _mean(x: Floats, i: int, period: int, first: int, state: Floats) -> float:
     return k.window_sum_at(x, i, period, first, state) / period
-
-
-@njit(error_model="numpy")
-def _relative_strength(x: Floats, i: int, period: int, first: int, state: Floats) -> float:
-    start = first + period
-    if i < start:
-        return np.nan
-    alpha = 1.0 / period
-    if i == start:
-        up, down = np.empty(period), np.empty(period)
-        for j in range(period):
-            here, before = x[i - period + 1 + j], x[i - period + j]
-            up[j] = max(here - before, 0.0)
-            down[j] = max(before - here, 0.0)
-        state[0] = k.smooth_at(up, up, period - 1, period, alpha, 0)
-        state[1] = k.smooth_at(down, down, period - 1, period, alpha, 0)
-    else:
-        state[0] = state[0] * (1.0 - alpha) + max(x[i] - x[i - 1], 0.0) * alpha
-        state[1] = state[1] * (1.0 - alpha) + max(x[i - 1] - x[i], 0.0) * alpha
-    return float(k.relative_strength(state[0], state[1]))
-
-
-@njit(error_model="numpy")
-def _movement(
-    high: Floats, low: Floats, ranges: Floats, i: int, t: int, period: int, state: Floats,
-    plus: Floats, minus: Floats, adx: Floats,
-) -> None:  # fmt: skip
-    """Bar ``t``, which stands at ``i``."""
-    alpha = 1.0 / period
-    plus[i] = minus[i] = adx[i] = np.nan
-    if t < period:
-        return
-    if t == period:
-        rises, falls = np.empty(period), np.empty(period)
-        for j in range(period):
-            rises[j], falls[j] = k.directional_moves_at(high, low, i - period + 1 + j)
-        state[0] = k.smooth_at(rises, rises, period - 1, period, alpha, 0)
-        state[1] = k.smooth_at(falls, falls, period - 1, period, alpha, 0)
-        state[2] = k.smooth_at(ranges, ranges, i, period, alpha, i - period + 1)
-    else:
-        rise, fall = k.directional_moves_at(high, low, i)
-        state[0] = state[0] * (1.0 - alpha) + rise * alpha
-        state[1] = state[1] * (1.0 - alpha) + fall * alpha
-        state[2] = state[2] * (1.0 - alpha) + ranges[i] * alpha
-    plus[i] = k.directional_index(state[0], state[2])
-    minus[i] = k.directional_index(state[1], state[2])
-    start = 2 * period - 1
-    if t < start:
-        return
-    if t == start:
-        spread = np.empty(period)
-        for j in range(period):
-            spread[j] = k.directional_spread(plus[i - period + 1 + j], minus[i - period + 1 + j])
-        state[3] = k.smooth_at(spread, spread, period - 1, period, alpha, 0)
-    else:
-        state[3] = state[3] * (1.0 - alpha) + k.directional_spread(plus[i], minus[i]) * alpha
-    adx[i] = 100.0 * state[3]
 
 
 @njit(error_model="numpy")
@@ -106,8 +49,10 @@ def _step(step: Any, table: Floats, i: int, base: int, firsts: Ints, state: Floa
         out[i] = _mean(a, i, period, first, state)
     elif formula == Formula.TOTALS:
         pass  # of use to whole rows alone
-    elif formula == Formula.RSI:
-        out[i] = _relative_strength(a, i, period, first, state)
+    elif formula == Formula.RISES:
+        out[i] = max(a[i] - a[i - 1], 0.0) if i > first else np.nan
+    elif formula == Formula.FALLS:
+        out[i] = max(a[i - 1] - a[i], 0.0) if i > first else np.nan
     elif formula == Formula.TRUE_RANGE:
         out[i] = k.true_range_at(a, b, c, i) if t > 0 else np.nan
     elif formula == Formula.DEVIATION:
@@ -125,8 +70,10 @@ def _step(step: Any, table: Floats, i: int, base: int, firsts: Ints, state: Floa
             out[i] = np.nan
         else:
             out[i] = a[i] if a[i] < a[i - period] else a[i - period]
-    elif formula == Formula.MOVEMENT:
-        _movement(a, b, c, i, t, period, state, out, table[step.out2], table[step.out3])
+    elif formula == Formula.UPWARD:
+        out[i] = k.directional_moves_at(a, b, i)[0] if t > 0 else np.nan
+    elif formula == Formula.DOWNWARD:
+        out[i] = k.directional_moves_at(a, b, i)[1] if t > 0 else np.nan
     elif formula == Formula.SQUARES:
         out[i] = k.squares(a[i : i + 1], powers)[0]
     elif formula == Formula.CHANGE:
@@ -207,7 +154,7 @@ def _compiled(version: int) -> Any:
         clock, firsts
             See :data:`SEEN`; and per row the bar of its first number.
         state, memory
-            (2, steps, 4) and (2, tests, 1): now, and as it was before the last bar.
+            (2, steps, 3) and (2, tests, 1): now, and as it was before the last bar.
         sides
             (n,): +1, -1 or 0.
         powers
@@ -245,9 +192,8 @@ def _compiled(version: int) -> Any:
                 _step(step, table, i, base, firsts, state[0, s], powers)
                 if step.formula == Formula.TOTALS:
                     continue
-                for row in (step.out, step.out2, step.out3):
-                    if firsts[row] == UNKNOWN and not np.isnan(table[row, i]):
-                        firsts[row] = clock[SEEN]
+                if firsts[step.out] == UNKNOWN and not np.isnan(table[step.out, i]):
+                    firsts[step.out] = clock[SEEN]
             held[:] = 0
             for s in range(len(tests)):
                 if _holds(tests[s], table, i, base, memory[0, s]):

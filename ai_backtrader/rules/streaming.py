@@ -19,7 +19,7 @@ __all__ = ["BAR_COLUMNS", "EntryStream"]
 BAR_COLUMNS = ("open", "high", "low", "close", "volume")
 """Columns of the bars that a stream takes, in order."""
 
-_MOST_ROWS = 2_048  # all sections full of conditions of 17 rows on either side
+_MOST_ROWS = 2_048  # all sections full of conditions of 22 rows
 _FRESH = 1_024  # bars between two moves of the table's last bars to its front
 
 

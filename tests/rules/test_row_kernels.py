@@ -62,7 +62,7 @@ def test_averages_in_fours_are_those_alone_whatever_their_number(count: int) -> 
     for place, period in enumerate(periods):
         row = place + 1
         formula = Formula.EMA if place % 2 else Formula.SMMA
-        steps[place] = (formula, row, row, row, 0, 0, 0, period, 0.0)
+        steps[place] = (formula, row, row, 0, 0, 0, period, 0.0)
     fill_rows(steps, table, POWERS)
     for place, period in enumerate(periods):
         plain = (indicators.ema if place % 2 else indicators.smma)(_WALK, period)
@@ -72,7 +72,7 @@ def test_averages_in_fours_are_those_alone_whatever_their_number(count: int) -> 
 def test_steps_wait_for_the_rows_that_they_read() -> None:
     table = np.empty((4, len(_WALK)))
     table[0] = _WALK
-    chain = [(Formula.EMA, 1, 1, 1, 0, 0, 0, 9, 0.0), (Formula.DIFFERENCE, 2, 2, 2, 0, 1, 0, 0, 0.0),
-             (Formula.EMA, 3, 3, 3, 2, 2, 2, 5, 0.0)]  # fmt: skip
+    chain = [(Formula.EMA, 1, 1, 0, 0, 0, 9, 0.0), (Formula.DIFFERENCE, 2, 2, 0, 1, 0, 0, 0.0),
+             (Formula.EMA, 3, 3, 2, 2, 2, 5, 0.0)]  # fmt: skip
     fill_rows(np.array(chain, STEP_DTYPE), table, POWERS)
     np.testing.assert_array_equal(table[3], indicators.ema(_WALK - indicators.ema(_WALK, 9), 5))
