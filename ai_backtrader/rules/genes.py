@@ -78,12 +78,23 @@ class Series(RemembersHash):
     @property
     def line_period(self) -> int:
         """Bars until the first value: it lies at index ``line_period - 1``."""
-        return CATALOGUE[self.name].line_period(*self.params)
+        return self.periods[0]
 
     @property
     def strategy_period(self) -> int:
         """Bars until Backtrader first calls a strategy that holds this series."""
-        return CATALOGUE[self.name].strategy_period(*self.params)
+        return self.periods[1]
+
+    @property
+    def periods(self) -> tuple[int, int]:
+        """:attr:`line_period` and :attr:`strategy_period`."""
+        try:
+            return self._periods
+        except AttributeError:
+            kind = self.kind
+            periods = kind.line_period(*self.params), kind.strategy_period(*self.params)
+            object.__setattr__(self, "_periods", periods)
+            return periods
 
     def describe(self) -> str:
         """Human text: ``EMA(12)``."""

@@ -9,12 +9,14 @@ class RemembersHash:
     """Base of frozen dataclasses: their ``__hash__`` returns ``_hash``, or remembers it where it is not there yet.
 
     The slots are no fields: they are neither compared nor pickled. Texts hash differently in every process. ``_place``
-    is a gene's place in its section; ``_plan`` is the simulation's: what its plans need of a gene or a section.
+    is a gene's place in its section; ``_periods`` are a series' first bars; ``_plan`` is the simulation's: what its
+    plans need of a gene or a section.
     """
 
-    __slots__ = ("_hash", "_place", "_plan")
+    __slots__ = ("_hash", "_periods", "_place", "_plan")
 
     _hash: int
+    _periods: tuple[int, int]
     _place: tuple[object, ...]
     _plan: object
 

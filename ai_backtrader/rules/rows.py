@@ -23,6 +23,8 @@ class Rows:
     ----------
     table
         Shape (rows, width). The system gives memory to rows as they are first written.
+    layout
+        Another object whenever a row was taken back: as long as it is the same, every key has the row that it had.
 
     Notes
     -----
@@ -32,6 +34,7 @@ class Rows:
     def __init__(self, rows: int, width: int, dtype: DTypeLike) -> None:
         self.table: NDArray[Any] = np.empty((rows, width), dtype)
         self._where: OrderedDict[Hashable, int] = OrderedDict()
+        self.layout = object()
         self._round = 0
         self._asked = [-1] * rows
         self._free = list(range(rows - 1, -1, -1))
@@ -40,6 +43,11 @@ class Rows:
     def size(self) -> int:
         """Rows of the table."""
         return len(self._asked)
+
+    @property
+    def free(self) -> int:
+        """Rows that hold nothing yet."""
+        return len(self._free)
 
     def __len__(self) -> int:
         return len(self._where)
@@ -105,4 +113,5 @@ class Rows:
         if self._asked[row] == self._round:
             return None
         del self._where[oldest]
+        self.layout = object()
         return row

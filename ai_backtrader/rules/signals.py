@@ -46,10 +46,10 @@ def gene_period(gene: Gene | HoldGene) -> int:
     """Bars until Backtrader first calls a strategy that holds only this gene."""
     if isinstance(gene, HoldGene):
         return 1
-    left, right = gene.left, gene.right
-    wait, line = left.strategy_period, left.line_period
-    if isinstance(right, Series):
-        wait, line = max(wait, right.strategy_period), max(line, right.line_period)
+    line, wait = gene.left.periods
+    if isinstance(gene.right, Series):
+        other, later = gene.right.periods
+        line, wait = max(line, other), max(wait, later)
     # CrossUp waits for the lines it is built on, and one bar more for the difference before.
     return max(wait, line + 1) if gene.operator in _CROSSINGS else wait
 
@@ -115,13 +115,29 @@ class SeriesBank(Planner):
 
     def words(self, gene: Gene) -> Words:
         """The signal packed, shape (ceil(bars / 64),): bar t is bit ``t % 64`` of word ``t // 64``; the rest is 0."""
-        table, (row,) = self.condition_rows([gene])
+        table, (row,), _, _ = self.rows([gene])
         return np.array(table[row])
 
-    def condition_rows(self, genes: Collection[Gene]) -> tuple[NDArray[np.uint64], list[int]]:
-        """Words of many genes at once, as a table and the row of each gene in it; valid until the bank is asked again.
+    def layout(self, wanted: int) -> object:
+        """What stands for the rows of the conditions: as long as it is the same, each has the row that it had.
+
+        With ``wanted`` more conditions than there is room for, it is of no use to anyone after the next :meth:`rows`.
+        """
+        return self._conditions.layout if wanted <= self._conditions.free else object()
+
+    def rows(
+        self, genes: Collection[Gene], periods: Collection[int] = ()
+    ) -> tuple[NDArray[np.uint64], list[int], Floats, list[int]]:
+        """Words of many genes and average true ranges of many periods at once, valid until the bank is asked again.
 
         What is not known yet is computed in two compiled calls, whatever the number of genes.
+
+        Returns
+        -------
+        ndarray, list of int
+            A table of words, and the row of each gene in it.
+        ndarray, list of int
+            A table of values, and the row of each period's average true range in it.
         """
         if len(genes) > self._conditions.size:
             self._conditions = Rows(len(genes), (len(self.data) + 63) // 64, np.uint64)
@@ -139,19 +155,18 @@ class SeriesBank(Planner):
                 row = self._conditions.add_new(gene)
                 self._tests.append(TEST_RECORD.pack(*test, row))
             rows.append(row)
-        self._work()
-        return self._conditions.table, rows
-
-    def atr_rows(self, periods: Collection[int]) -> tuple[Floats, list[int]]:
-        """Average true ranges in the same manner as :meth:`condition_rows`."""
-        self._lines.begin()
         try:
-            rows = [self._atr(period) for period in periods]
+            atr_rows = [self._atr(period) for period in periods]
         except NoRowLeftError:
             self._work()
-            return np.array([self.atr(period) for period in periods]), list(range(len(periods)))
+            try:
+                atr_rows = [self._atr(period) for period in periods]
+            except NoRowLeftError:
+                self._work()
+                own = np.array([self.atr(period) for period in periods])
+                return self._conditions.table, rows, own, list(range(len(periods)))
         self._work()
-        return self._lines.table, rows
+        return self._conditions.table, rows, self._lines.table, atr_rows
 
     def _row_now(self, plan: Callable[[], int]) -> Floats:
         self._lines.begin()

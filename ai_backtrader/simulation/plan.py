@@ -33,12 +33,33 @@ _RECORD = struct.Struct("@5d2q?7x11q")
 _NEVER = 1_000_000
 
 
-class _Parts(NamedTuple):
-    """What a plan needs of a section: its conditions, the bars of its hold genes, the bars until all have values."""
+class _Parts:
+    """What plans need of a section, which lives on from parents to children.
 
-    genes: tuple[Gene, ...]
-    holds: tuple[int, ...]
-    wait: int
+    Attributes
+    ----------
+    genes, holds
+        Its conditions, and the bars of its hold genes.
+    wait
+        Bars until all have values.
+    entry_need, exit_need, filter_need
+        How many of them must be true where it stands.
+    known
+        A layout of a bank's conditions, and the rows of this section's in it. One attribute, so that threads with
+        banks of their own never see the rows of one with the layout of another.
+    """
+
+    __slots__ = ("entry_need", "exit_need", "filter_need", "genes", "holds", "known", "wait")
+
+    def __init__(self, section: Section) -> None:
+        self.genes = [gene for gene in section.genes if type(gene) is Gene]
+        self.holds = [gene.bars for gene in section.genes if type(gene) is HoldGene]
+        self.wait = max(map(_wait_of, self.genes), default=1)
+        self.filter_need = section.need or len(section.genes)
+        self.entry_need = self.filter_need or _NEVER
+        # Any gene of the exit will do, where no count is given.
+        self.exit_need = section.need or min(1, self.filter_need) or _NEVER
+        self.known: tuple[object, list[int]] = (None, [])
 
 
 def _wait_of(gene: Gene) -> int:
@@ -51,13 +72,10 @@ def _wait_of(gene: Gene) -> int:
 
 
 def _parts_of(section: Section) -> _Parts:
-    # Sections and genes live on from parents to children, and remember what was found out about them.
     try:
         return section._plan  # type: ignore[return-value]  # the slot is kept for this
     except AttributeError:
-        genes = tuple([gene for gene in section.genes if type(gene) is Gene])
-        holds = tuple([gene.bars for gene in section.genes if type(gene) is HoldGene])
-        parts = _Parts(genes, holds, max(map(_wait_of, genes), default=1))
+        parts = _Parts(section)
         object.__setattr__(section, "_plan", parts)
         return parts
 
@@ -67,48 +85,54 @@ _atr_wait = indicators.line_period_rule("atr")  # a strategy that holds an ATR w
 
 def plan_rules(bank: SeriesBank, chromosomes: Sequence[StrategyChromosome]) -> Plan:
     """Plan of some chromosomes on the bank's feed; conditions that they share are there once."""
-    # By identity: the same objects come again and again, and equal ones cost no more than a look into the bank.
-    places: dict[int, int] = {}
-    different: list[Gene] = []
+    parts = [
+        (_parts_of(one.entry_long), _parts_of(one.entry_short), _parts_of(one.exit), _parts_of(one.filters))
+        for one in chromosomes
+    ]
+    different = {id(part): part for four in parts for part in four}
+    layout = bank.layout(sum([len(part.genes) for part in different.values()]))
     periods: dict[int, int] = {}
+    for one in chromosomes:
+        if one.risk.needs_atr:
+            periods.setdefault(one.risk.atr_period, len(periods))
+    rows: dict[int, list[int]] = {}
+    new: list[tuple[int, _Parts]] = []
+    for name, part in different.items():
+        known, places = part.known
+        if known is layout:
+            rows[name] = places
+        else:
+            new.append((name, part))
+    wanted = {id(gene): gene for _, part in new for gene in part.genes}
+    conditions, places, atrs, atr_rows = bank.rows(wanted.values(), periods)
+    row_of_gene = dict(zip(wanted, places, strict=True))
+    for name, part in new:
+        rows[name] = [row_of_gene[id(gene)] for gene in part.genes]
+        part.known = (layout, rows[name])
+
     genes: list[int] = []
     holds: list[int] = []
     records = []
-    for chromosome in chromosomes:
-        risk = chromosome.risk
+    for one, (long, short, leave, filters) in zip(chromosomes, parts, strict=True):
+        risk = one.risk
         first_gene, first_hold = len(genes), len(holds)
-        wait = 1
-        counts, needs = [], []
-        for section in (chromosome.entry_long, chromosome.entry_short, chromosome.exit, chromosome.filters):
-            own, ages, ready = _parts_of(section)
-            for gene in own:
-                place = places.get(id(gene))
-                if place is None:
-                    place = places[id(gene)] = len(different)
-                    different.append(gene)
-                genes.append(place)
-            holds += ages
-            if ready > wait:
-                wait = ready
-            counts.append(len(own))
-            needs.append(section.need or len(section.genes))
-        # Any gene of the exit will do, where no count is given.
-        needs[2] = chromosome.exit.need or min(1, needs[2])
-        atr = 0
+        wait = max(long.wait, short.wait, leave.wait, filters.wait)
+        atr = 0  # a rule that needs no ATR is given any
         if risk.needs_atr:
-            atr = periods.setdefault(risk.atr_period, len(periods))
+            atr = atr_rows[periods[risk.atr_period]]
             wait = max(wait, _atr_wait(risk.atr_period))
+        genes += rows[id(long)]
+        genes += rows[id(short)]
+        genes += rows[id(leave)]
+        genes += rows[id(filters)]
+        holds += leave.holds
         records.append(
             _RECORD.pack(
                 risk.position_size, risk.leverage, risk.stop_atr, risk.take_profit_atr, risk.trailing_atr, atr,
-                wait - 1, risk.reverse, first_gene, *counts, needs[0] or _NEVER, needs[1] or _NEVER,
-                needs[2] or _NEVER, needs[3], first_hold, len(holds) - first_hold,
+                wait - 1, risk.reverse, first_gene, len(long.genes), len(short.genes), len(leave.genes),
+                len(filters.genes), long.entry_need, short.entry_need, leave.exit_need, filters.filter_need,
+                first_hold, len(holds) - first_hold,
             )
         )  # fmt: skip
-    conditions, condition_rows = bank.condition_rows(different)
-    atrs, atr_rows = bank.atr_rows(periods)
     rules = np.frombuffer(bytearray().join(records), RULE_DTYPE)
-    # A rule that needs no ATR is given any.
-    rules["atr"] = np.array(atr_rows or [0], np.int64)[rules["atr"]]
-    rows = np.array(condition_rows, np.int64)[np.array(genes, np.int64)]
-    return Plan(rules, conditions, rows, np.array(holds, np.int64), atrs)
+    return Plan(rules, conditions, np.array(genes, np.int64), np.array(holds, np.int64), atrs)

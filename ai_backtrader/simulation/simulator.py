@@ -83,6 +83,7 @@ class Simulator:
         self.bank = SeriesBank(data) if bank is None else bank
         self._bars = bars_of(data, self.settings.funding)
         self._ahead = ahead_of(self._bars)
+        self._bars_per_year = data.bars_per_year
         self._record = self.settings.record()[0]
 
     def run(self, chromosome: StrategyChromosome) -> SimulationResult:
@@ -192,7 +193,7 @@ class Simulator:
         parts, ratios = [np.empty(0, STATISTICS_DTYPE)], [np.empty((0, len(counts)))]
         for statistics, sums in self._run_batches(chromosomes, threads, marked, len(counts)):
             parts.append(statistics)
-            ratios.append(sharpe_of_sums(counts, sums, self.data.bars_per_year))
+            ratios.append(sharpe_of_sums(counts, sums, self._bars_per_year))
         return np.concatenate(parts), np.concatenate(ratios)
 
     def _run_batches(
@@ -205,7 +206,7 @@ class Simulator:
             runs = np.zeros(len(batch), RUN_DTYPE)
             sums = np.empty((len(batch), most, 2))
             self._execute_shared(plan, runs, threads, labels, sums)
-            yield statistics_of(runs, self.settings.cash, len(self.data), self.data.bars_per_year), sums
+            yield statistics_of(runs, self.settings.cash, len(self.data), self._bars_per_year), sums
 
     def _execute_shared(
         self,

@@ -208,13 +208,16 @@ def test_many_conditions_at_once_are_those_asked_for_one_by_one(walk: Callable[.
     for memory in (0, 200_000, 2**24):  # rows are taken back midway, now and then, never
         bank = SeriesBank(data, memory=memory)
         for part in (genes[:7], genes, genes[100:250]):
-            table, rows = bank.condition_rows(part)
+            table, rows, _, _ = bank.rows(part)
             for gene, row in zip(part, rows, strict=True):
                 assert table[row].tobytes() == one_by_one.words(gene).tobytes(), gene.describe()
         periods = list(range(2, 60))
-        table, rows = bank.atr_rows(periods)
-        for period, row in zip(periods, rows, strict=True):
-            assert table[row].tobytes() == one_by_one.atr(period).tobytes()
+        for some in (periods, periods[:9]):
+            words, rows, table, atr_rows = bank.rows(genes[50:90], some)
+            for gene, row in zip(genes[50:90], rows, strict=True):
+                assert words[row].tobytes() == one_by_one.words(gene).tobytes(), gene.describe()
+            for period, row in zip(some, atr_rows, strict=True):
+                assert table[row].tobytes() == one_by_one.atr(period).tobytes()
 
 
 def _by_the_market_room(data: MarketData, name: str, params: tuple[Any, ...]) -> NDArray[np.float64]:
