@@ -23,6 +23,9 @@ class Rows:
     ----------
     table
         Shape (rows, width). The system gives memory to rows as they are first written.
+    most
+        Rows in use at most, even where the table has more: memory that is new to the process costs more than computing
+        most rows again.
     layout
         Another object whenever a row was taken back: as long as it is the same, every key has the row that it had.
 
@@ -35,6 +38,7 @@ class Rows:
         self.table: NDArray[Any] = np.empty((rows, width), dtype)
         self._where: OrderedDict[Hashable, int] = OrderedDict()
         self.layout = object()
+        self.most = rows
         self._round = 0
         self._asked = [-1] * rows
         self._free = list(range(rows - 1, -1, -1))
@@ -100,7 +104,7 @@ class Rows:
 
     def add_new(self, key: Hashable) -> int:
         """:meth:`add` for one key that has no row yet."""
-        row = self._free.pop() if self._free else self._take_back()
+        row = self._free.pop() if self._free and len(self._where) < self.most else self._take_back()
         if row is None:
             raise NoRowLeftError
         self._asked[row] = self._round

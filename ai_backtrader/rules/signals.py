@@ -38,8 +38,7 @@ Words = NDArray[np.uint64]
 DEFAULT_MEMORY = 512 * 2**20
 _CROSSINGS = (Operator.CROSSES_ABOVE, Operator.CROSSES_BELOW)
 _FEWEST_ROWS = 32  # one condition needs up to 22
-# More series than a generation needs are not kept: memory that is new to the process costs more than computing again.
-_MOST_SERIES = 384
+_USUAL_SERIES = 384  # that are kept, or half as many again as conditions are asked for at once
 
 
 def gene_period(gene: Gene | HoldGene) -> int:
@@ -69,8 +68,8 @@ class SeriesBank(Planner):
     data
         The feed.
     memory
-        Bytes of arrays kept (and room for 32 series at least, for 384 at most); the ones used longest ago go first,
-        and are computed again when asked for.
+        Bytes of arrays kept at most (and room for 32 series at least); the ones used longest ago go first, and are
+        computed again when asked for. Of series no more are kept than 384, or half as many again as conditions at once.
 
     Notes
     -----
@@ -90,8 +89,9 @@ class SeriesBank(Planner):
         self.data = data
         bars = len(data)
         words = (bars + 63) // 64
-        rows = min(_MOST_SERIES, memory * 15 // 16 // (8 * bars))
-        super().__init__(Rows(max(_FEWEST_ROWS, rows), bars, np.float64))
+        rows = max(_FEWEST_ROWS, memory * 15 // 16 // (8 * bars))
+        super().__init__(Rows(rows, bars, np.float64))
+        self._lines.most = _USUAL_SERIES
         self._conditions = Rows(max(_FEWEST_ROWS, memory // 16 // (8 * words)), words, np.uint64)
         self._tests: list[bytes] = []
 
@@ -142,6 +142,7 @@ class SeriesBank(Planner):
         if len(genes) > self._conditions.size:
             self._conditions = Rows(len(genes), (len(self.data) + 63) // 64, np.uint64)
         self._lines.begin()
+        self._lines.most = max(_USUAL_SERIES, 3 * len(genes) // 2)
         self._conditions.begin()
         rows: list[int] = []
         for gene, known in zip(genes, self._conditions.find_all(genes), strict=True):
