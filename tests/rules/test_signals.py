@@ -220,6 +220,22 @@ def test_many_conditions_at_once_are_those_asked_for_one_by_one(walk: Callable[.
                 assert table[row].tobytes() == one_by_one.atr(period).tobytes()
 
 
+def test_no_more_series_are_kept_than_a_generation_needs(walk: Callable[..., MarketData]) -> None:
+    data = walk(200, seed=4)
+    rng = np.random.default_rng(6)
+    bank, one_by_one = SeriesBank(data), SeriesBank(data)
+    bars, few = 8 * len(data), 40
+    for _ in range(60):
+        genes = list(dict.fromkeys(random_gene(rng) for _ in range(few)))
+        words, rows, _, _ = bank.rows(genes)
+        for gene, row in zip(genes, rows, strict=True):
+            assert words[row].tobytes() == one_by_one.words(gene).tobytes(), gene.describe()
+    assert bank.memory_used < 400 * bars + 60 * few * 8 * 4  # words of 200 bars are four
+    many = list(dict.fromkeys(random_gene(rng) for _ in range(1_000)))
+    bank.rows(many)
+    assert bank.memory_used > 1_000 * bars
+
+
 def _by_the_market_room(data: MarketData, name: str, params: tuple[Any, ...]) -> NDArray[np.float64]:
     """The series put together from the functions of the market room."""
     close = data.close

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ai_backtrader.market import MarketData
-from ai_backtrader.rules import Gene, RiskParameters, Section, Series, StrategyChromosome
+from ai_backtrader.rules import Gene, RiskParameters, Section, Series, SeriesBank, StrategyChromosome
 from ai_backtrader.simulation import STATISTICS_DTYPE, Simulator
 
 
@@ -52,6 +52,21 @@ def test_more_chromosomes_than_one_condition_table_takes(
     once = simulator.run_many(chromosomes)
     many = simulator.run_many(chromosome for _ in range(6) for chromosome in chromosomes)
     assert many.tobytes() == once.tobytes() * 6
+
+
+def test_strategies_go_from_bank_to_bank_whatever_their_room(
+    jumpy_data: MarketData, chromosomes: list[StrategyChromosome]
+) -> None:
+    # Sections remember where a bank has their conditions: not where another has them, nor where this one had them.
+    one, other = jumpy_data, jumpy_data.head(300)
+    expected = {id(data): Simulator(data).run_many(chromosomes).tobytes() for data in (one, other)}
+    simulators = [
+        Simulator(data, bank=SeriesBank(data, memory=memory)) for data in (one, other) for memory in (0, 100_000, 2**24)
+    ]
+    for _ in range(2):
+        for simulator in simulators:
+            parts = [simulator.run_many(part) for part in (chromosomes[:50], chromosomes[50:53], chromosomes[53:])]
+            assert b"".join(part.tobytes() for part in parts) == expected[id(simulator.data)]
 
 
 def test_no_chromosomes_give_no_statistics(jumpy_data: MarketData) -> None:
