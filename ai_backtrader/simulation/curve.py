@@ -51,21 +51,46 @@ def rest(run: Any, start: int, stop: int, equity: Floats, cash: Floats) -> None:
 
 
 @inlined
-def _within(bars: Any, bar: int, below: float, above: float, mark_below: float, mark_above: float) -> bool:
-    """Whether a bar touches none of the levels; comparisons with NaN (no such order) are false."""
-    now = bars[bar]
-    return not (now.low <= below or now.high >= above or now.mark_low <= mark_below or now.mark_high >= mark_above)
+def _quiet_until(
+    bars: Any, ahead: Any, start: int, stop: int, long: bool, trail: float, below: float, above: float,
+    mark_below: float, mark_above: float,
+) -> tuple[int, float, float]:  # fmt: skip
+    """First bar from ``start`` on that touches a level, at most ``stop``; and the levels, which a trailing stop moves.
 
-
-@inlined
-def _window_within(view: Any, below: float, above: float, mark_below: float, mark_above: float) -> bool:
-    """The same of a window of bars at once."""
-    return not (
-        view.lowest_low <= below
-        or view.highest_high >= above
-        or view.lowest_mark <= mark_below
-        or view.highest_mark >= mark_above
-    )
+    Comparisons with NaN (no such order) are false.
+    """
+    trailing = not np.isnan(trail)
+    bar = start
+    while bar < stop:
+        view = ahead[bar]
+        low, high = below, above
+        if trailing:
+            # The level that the best close of the window brings: no bar of it knows more.
+            if long:
+                low = max(below, view.highest_close - trail)
+            else:
+                high = min(above, view.lowest_close + trail)
+        if (bar + WINDOW <= stop or not trailing) and not (
+            view.lowest_low <= low
+            or view.highest_high >= high
+            or view.lowest_mark <= mark_below
+            or view.highest_mark >= mark_above
+        ):
+            below, above = low, high
+            bar += WINDOW
+            continue
+        edge = min(bar + WINDOW, stop)
+        while bar < edge:
+            now = bars[bar]
+            if now.low <= below or now.high >= above or now.mark_low <= mark_below or now.mark_high >= mark_above:
+                return bar, below, above
+            if trailing:
+                if long:
+                    below = max(below, now.close - trail)
+                else:
+                    above = min(above, now.close + trail)
+            bar += 1
+    return min(bar, stop), below, above
 
 
 @inlined
@@ -113,7 +138,6 @@ def ride(
     size, entry, margin, free = run.size, run.entry_price, run.margin, run.cash
     margined, trail = run.margined, run.trail
     long = size > 0.0
-    trailing = not np.isnan(trail)
     below = run.stop if long else run.target
     above = run.target if long else run.stop
     mark_below = run.liquidation if margined and long else -np.inf
@@ -126,59 +150,30 @@ def ride(
         amount = due * size * bars[bar].mark_open
         if due != 0.0 and margined and amount > max(0.0, free):
             break
-        piece = bar
-        edge = min(stop, ahead[bar].funding)
-        quiet = True
-        while bar < edge and quiet:
-            if trailing:
-                # The level that the best close of the window would bring, which no bar of it knows before.
-                if bar + WINDOW <= edge:
-                    if long:
-                        reached = max(below, ahead[bar].highest_close - trail)
-                        if _window_within(ahead[bar], reached, above, mark_below, mark_above):
-                            below = reached
-                            bar += WINDOW
-                            continue
-                    else:
-                        reached = min(above, ahead[bar].lowest_close + trail)
-                        if _window_within(ahead[bar], below, reached, mark_below, mark_above):
-                            above = reached
-                            bar += WINDOW
-                            continue
-            elif _window_within(ahead[bar], below, above, mark_below, mark_above):
-                bar = min(bar + WINDOW, edge)
-                continue
-            last = min(bar + WINDOW, edge)
-            while bar < last:
-                quiet = _within(bars, bar, below, above, mark_below, mark_above)
-                if not quiet:
-                    break
-                if trailing:
-                    if long:
-                        below = max(below, bars[bar].close - trail)
-                    else:
-                        above = min(above, bars[bar].close + trail)
-                bar += 1
-        if bar == piece:
+        first, edge = bar, min(stop, ahead[bar].funding)
+        bar, below, above = _quiet_until(
+            bars, ahead, first, edge, long, trail, below, above, mark_below, mark_above
+        )  # fmt: skip
+        if bar == first:
             break
         if due != 0.0:
             free -= amount
             run.funding += amount
             run.unbooked_funding += amount
-        _write_values(closes, piece, bar, size, entry, margin, free, margined, as_cost, curve, seen)
+        _write_values(closes, first, bar, size, entry, margin, free, margined, as_cost, curve, seen)
         if len(equity):
-            for i in range(bar - piece):
-                equity[piece + i] = curve[seen + i]
-                cash[piece + i] = free
-        seen += bar - piece
-        if not quiet:
+            for i in range(bar - first):
+                equity[first + i] = curve[seen + i]
+                cash[first + i] = free
+        seen += bar - first
+        if bar < edge:
             break
     if bar > start:
         run.equity = curve[seen - 1]
         run.seen = seen
         run.bars_held += bar - start
         run.cash = free
-        if trailing:
+        if not np.isnan(trail):
             run.stop = below if long else above
     return bar
 

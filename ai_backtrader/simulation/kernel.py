@@ -86,7 +86,8 @@ def run_rule(
     Parameters
     ----------
     run
-        Record of ``RUN_DTYPE``, anything in it; holds the statistics afterwards.
+        Record of ``RUN_DTYPE``, anything in it; afterwards all but what :func:`~ai_backtrader.simulation.curve.sum_up`
+        finds in the curve.
     bars, ahead, closes
         Records of ``BAR_DTYPE`` and ``AHEAD_DTYPE``, and the closes once more, each of shape (bars,).
     atrs
