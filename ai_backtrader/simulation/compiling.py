@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 compiled = njit(cache=True, nogil=True, error_model="numpy")
 """For functions that are called from several places."""
 
-# Numba counts the references to an array wherever it is handed on, by atomic operations that took a third of a run's
+# Numba counts the references to an array wherever it is handed on, by atomic operations that took a fifth of a run's
 # time. Steps of the loop neither keep nor return an array, so they need not count; with this option (Numba has it for
 # itself, and its types do not know it) a step that makes an array, or a copy of one, does not compile.
 _UNCOUNTED: dict[str, Any] = {"_nrt": False}
