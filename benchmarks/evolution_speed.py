@@ -79,8 +79,10 @@ def usual_cerebro(frame: pd.DataFrame, data: MarketData, chromosome: StrategyChr
     cerebro.broker.setcommission(commission=0.0005)
     cerebro.addstrategy(compile_strategy(chromosome))
     cerebro.addanalyzer(bt.analyzers.TimeReturn, _name="returns", **clock)
-    returns = list(cerebro.run()[0].analyzers.returns.get_analysis().values())
-    return sharpe_ratio(returns, bars_per_year=data.bars_per_year)
+    returns = np.array(list(cerebro.run()[0].analyzers.returns.get_analysis().values()))
+    # Shorts without margin may owe money: after a bar that closed at zero or below a return has no meaning.
+    solvent = np.concatenate(([True], np.cumprod(1.0 + returns)[:-1] > 0.0))
+    return sharpe_ratio(returns[solvent], bars_per_year=data.bars_per_year)
 
 
 def race_cerebro(data: MarketData, flat: list[StrategyChromosome], sample: int) -> tuple[float, float, int]:

@@ -78,23 +78,22 @@ class Series(RemembersHash):
     @property
     def line_period(self) -> int:
         """Bars until the first value: it lies at index ``line_period - 1``."""
-        return self.periods[0]
+        try:
+            return self._line_period
+        except AttributeError:
+            found = self.kind.line_period(*self.params)
+            object.__setattr__(self, "_line_period", found)
+            return found
 
     @property
     def strategy_period(self) -> int:
         """Bars until Backtrader first calls a strategy that holds this series."""
-        return self.periods[1]
-
-    @property
-    def periods(self) -> tuple[int, int]:
-        """:attr:`line_period` and :attr:`strategy_period`."""
         try:
-            return self._periods
+            return self._strategy_period
         except AttributeError:
-            kind = self.kind
-            periods = kind.line_period(*self.params), kind.strategy_period(*self.params)
-            object.__setattr__(self, "_periods", periods)
-            return periods
+            found = self.kind.strategy_period(*self.params)
+            object.__setattr__(self, "_strategy_period", found)
+            return found
 
     def describe(self) -> str:
         """Human text: ``EMA(12)``."""

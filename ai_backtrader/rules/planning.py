@@ -125,14 +125,14 @@ class Planner(ABC):
         formula, prices = _MOVES[name]
         return self._step(formula, [name], [*map(self._price, prices)])
 
-    def _usual(self, name: str, period: int) -> int:
+    def _wilder(self, name: str, period: int) -> int:
         """Wilder's average of a move."""
         key = (name, period)
         row = self._lines.find(key)
         return self._step(Formula.SMMA, [key], [self._move(name)], period=period) if row is None else row
 
     def _atr(self, period: int) -> int:
-        return self._usual("true range", period)
+        return self._wilder("true range", period)
 
     def _bands(self, period: int) -> tuple[int, int]:
         """Middle and deviation."""
@@ -162,7 +162,7 @@ class Planner(ABC):
         row = self._lines.find(key)
         if row is not None:
             return row
-        return self._step(Formula.DIRECTION, [key], [self._usual(_DIRECTIONS[name], period), self._atr(period)])
+        return self._step(Formula.DIRECTION, [key], [self._wilder(_DIRECTIONS[name], period), self._atr(period)])
 
     def _spread(self, period: int) -> int:
         """Wilder's average of DX, a fraction."""
@@ -202,7 +202,7 @@ class Planner(ABC):
         match name:
             case "rsi":
                 return self._step(
-                    Formula.STRENGTH, [key], [self._usual("rises", *params), self._usual("falls", *params)]
+                    Formula.STRENGTH, [key], [self._wilder("rises", *params), self._wilder("falls", *params)]
                 )
             case "adx":
                 return self._step(Formula.TIMES, [key], [self._spread(*params)], number=100.0)

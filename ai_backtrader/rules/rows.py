@@ -36,22 +36,22 @@ class Rows:
 
     def __init__(self, rows: int, width: int, dtype: DTypeLike) -> None:
         self.table: NDArray[Any] = np.empty((rows, width), dtype)
-        self._where: OrderedDict[Hashable, int] = OrderedDict()
         self.layout = object()
         self.most = rows
+        self._where: OrderedDict[Hashable, int] = OrderedDict()
         self._round = 0
-        self._asked = [-1] * rows
-        self._free = list(range(rows - 1, -1, -1))
+        self._asked: list[int] = []  # of each row that was ever used, the round in which it was needed last
+        self._free: list[int] = []  # of these the ones that hold nothing
 
     @property
     def size(self) -> int:
         """Rows of the table."""
-        return len(self._asked)
+        return len(self.table)
 
     @property
     def free(self) -> int:
-        """Rows that hold nothing yet."""
-        return len(self._free)
+        """Rows that hold nothing."""
+        return self.size - len(self._where)
 
     def __len__(self) -> int:
         return len(self._where)
@@ -104,18 +104,23 @@ class Rows:
 
     def add_new(self, key: Hashable) -> int:
         """:meth:`add` for one key that has no row yet."""
-        row = self._free.pop() if self._free and len(self._where) < self.most else self._take_back()
-        if row is None:
-            raise NoRowLeftError
+        used = len(self._asked)
+        if self._free:
+            row = self._free.pop()
+        elif used < self.most:
+            row = used
+            self._asked.append(self._round)
+        else:
+            row = self._take_back()
         self._asked[row] = self._round
         self._where[key] = row
         return row
 
-    def _take_back(self) -> int | None:
+    def _take_back(self) -> int:
         oldest = next(iter(self._where))
         row = self._where[oldest]
         if self._asked[row] == self._round:
-            return None
+            raise NoRowLeftError
         del self._where[oldest]
         self.layout = object()
         return row

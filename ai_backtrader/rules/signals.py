@@ -45,10 +45,10 @@ def gene_period(gene: Gene | HoldGene) -> int:
     """Bars until Backtrader first calls a strategy that holds only this gene."""
     if isinstance(gene, HoldGene):
         return 1
-    line, wait = gene.left.periods
-    if isinstance(gene.right, Series):
-        other, later = gene.right.periods
-        line, wait = max(line, other), max(wait, later)
+    left, right = gene.left, gene.right
+    wait, line = left.strategy_period, left.line_period
+    if isinstance(right, Series):
+        wait, line = max(wait, right.strategy_period), max(line, right.line_period)
     # CrossUp waits for the lines it is built on, and one bar more for the difference before.
     return max(wait, line + 1) if gene.operator in _CROSSINGS else wait
 
@@ -91,7 +91,7 @@ class SeriesBank(Planner):
         words = (bars + 63) // 64
         rows = max(_FEWEST_ROWS, memory * 15 // 16 // (8 * bars))
         super().__init__(Rows(rows, bars, np.float64))
-        self._lines.most = _USUAL_SERIES
+        self._keep_series(0)
         self._conditions = Rows(max(_FEWEST_ROWS, memory // 16 // (8 * words)), words, np.uint64)
         self._tests: list[bytes] = []
 
@@ -142,7 +142,7 @@ class SeriesBank(Planner):
         if len(genes) > self._conditions.size:
             self._conditions = Rows(len(genes), (len(self.data) + 63) // 64, np.uint64)
         self._lines.begin()
-        self._lines.most = max(_USUAL_SERIES, 3 * len(genes) // 2)
+        self._keep_series(len(genes))
         self._conditions.begin()
         rows: list[int] = []
         for gene, known in zip(genes, self._conditions.find_all(genes), strict=True):
@@ -168,6 +168,10 @@ class SeriesBank(Planner):
                 return self._conditions.table, rows, own, list(range(len(periods)))
         self._work()
         return self._conditions.table, rows, self._lines.table, atr_rows
+
+    def _keep_series(self, conditions: int) -> None:
+        """Set how many series are kept, where so many conditions are asked for at once."""
+        self._lines.most = min(self._lines.size, max(_USUAL_SERIES, 3 * conditions // 2))
 
     def _row_now(self, plan: Callable[[], int]) -> Floats:
         self._lines.begin()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -36,6 +37,8 @@ _NEVER = 1_000_000
 class _Parts:
     """What plans need of a section, which lives on from parents to children.
 
+    Searches make many: few objects that Python's garbage collector must look through, so no lists.
+
     Attributes
     ----------
     genes, holds
@@ -45,21 +48,29 @@ class _Parts:
     entry_need, exit_need, filter_need
         How many of them must be true where it stands.
     known
-        A layout of a bank's conditions, and the rows of this section's in it. One attribute, so that threads with
-        banks of their own never see the rows of one with the layout of another.
+        A layout of a bank's conditions, and the rows of this section's in it, as bytes. One attribute, so that threads
+        with banks of their own never see the rows of one with the layout of another.
     """
 
     __slots__ = ("entry_need", "exit_need", "filter_need", "genes", "holds", "known", "wait")
 
+    genes: tuple[Gene, ...]
+    holds: tuple[int, ...]
+    known: tuple[object, bytes]
+
     def __init__(self, section: Section) -> None:
-        self.genes = [gene for gene in section.genes if type(gene) is Gene]
-        self.holds = [gene.bars for gene in section.genes if type(gene) is HoldGene]
-        self.wait = max(map(_wait_of, self.genes), default=1)
+        # Sections keep their hold genes behind the others.
+        self.holds = tuple([gene.bars for gene in section.genes if type(gene) is HoldGene])
+        self.genes = section.genes[: len(section.genes) - len(self.holds)]  # type: ignore[assignment]  # no others left
+        self.wait = max([_wait_of(gene) for gene in self.genes], default=1)
         self.filter_need = section.need or len(section.genes)
         self.entry_need = self.filter_need or _NEVER
         # Any gene of the exit will do, where no count is given.
         self.exit_need = section.need or min(1, self.filter_need) or _NEVER
-        self.known: tuple[object, list[int]] = (None, [])
+        self.known = _UNKNOWN
+
+
+_UNKNOWN: tuple[object, bytes] = (None, b"")
 
 
 def _wait_of(gene: Gene) -> int:
@@ -86,53 +97,59 @@ _atr_wait = indicators.line_period_rule("atr")  # a strategy that holds an ATR w
 def plan_rules(bank: SeriesBank, chromosomes: Sequence[StrategyChromosome]) -> Plan:
     """Plan of some chromosomes on the bank's feed; conditions that they share are there once."""
     parts = [
-        (_parts_of(one.entry_long), _parts_of(one.entry_short), _parts_of(one.exit), _parts_of(one.filters))
+        _parts_of(section)
         for one in chromosomes
+        for section in (one.entry_long, one.entry_short, one.exit, one.filters)
     ]
-    different = {id(part): part for four in parts for part in four}
+    different = {id(part): part for part in parts}
     layout = bank.layout(sum([len(part.genes) for part in different.values()]))
     periods: dict[int, int] = {}
     for one in chromosomes:
         if one.risk.needs_atr:
             periods.setdefault(one.risk.atr_period, len(periods))
-    rows: dict[int, list[int]] = {}
-    new: list[tuple[int, _Parts]] = []
+    rows: dict[int, bytes] = {}
+    new: list[_Parts] = []
     for name, part in different.items():
         known, places = part.known
         if known is layout:
             rows[name] = places
         else:
-            new.append((name, part))
-    wanted = {id(gene): gene for _, part in new for gene in part.genes}
-    conditions, places, atrs, atr_rows = bank.rows(wanted.values(), periods)
-    row_of_gene = dict(zip(wanted, places, strict=True))
-    for name, part in new:
-        rows[name] = [row_of_gene[id(gene)] for gene in part.genes]
-        part.known = (layout, rows[name])
+            new.append(part)
+    wanted = {id(gene): gene for part in new for gene in part.genes}
+    conditions, found, atrs, atr_rows = bank.rows(wanted.values(), periods)
+    row_of_gene = dict(zip(wanted, found, strict=True))
+    for part in new:
+        places = array("q", [row_of_gene[id(gene)] for gene in part.genes]).tobytes()
+        rows[id(part)] = places
+        part.known = (layout, places)
 
-    genes: list[int] = []
     holds: list[int] = []
     records = []
-    for one, (long, short, leave, filters) in zip(chromosomes, parts, strict=True):
+    first_gene = 0
+    for one, long, short, leave, filters in zip(
+        chromosomes, parts[0::4], parts[1::4], parts[2::4], parts[3::4], strict=True
+    ):
         risk = one.risk
-        first_gene, first_hold = len(genes), len(holds)
         wait = max(long.wait, short.wait, leave.wait, filters.wait)
         atr = 0  # a rule that needs no ATR is given any
         if risk.needs_atr:
             atr = atr_rows[periods[risk.atr_period]]
             wait = max(wait, _atr_wait(risk.atr_period))
-        genes += rows[id(long)]
-        genes += rows[id(short)]
-        genes += rows[id(leave)]
-        genes += rows[id(filters)]
-        holds += leave.holds
+        longs, shorts, leaves, conditions_for_all = (
+            len(long.genes),
+            len(short.genes),
+            len(leave.genes),
+            len(filters.genes),
+        )
         records.append(
             _RECORD.pack(
                 risk.position_size, risk.leverage, risk.stop_atr, risk.take_profit_atr, risk.trailing_atr, atr,
-                wait - 1, risk.reverse, first_gene, len(long.genes), len(short.genes), len(leave.genes),
-                len(filters.genes), long.entry_need, short.entry_need, leave.exit_need, filters.filter_need,
-                first_hold, len(holds) - first_hold,
+                wait - 1, risk.reverse, first_gene, longs, shorts, leaves, conditions_for_all, long.entry_need,
+                short.entry_need, leave.exit_need, filters.filter_need, len(holds), len(leave.holds),
             )
         )  # fmt: skip
+        first_gene += longs + shorts + leaves + conditions_for_all
+        holds += leave.holds
     rules = np.frombuffer(bytearray().join(records), RULE_DTYPE)
-    return Plan(rules, conditions, np.array(genes, np.int64), np.array(holds, np.int64), atrs)
+    genes = np.frombuffer(bytearray().join([rows[id(part)] for part in parts]), np.int64)
+    return Plan(rules, conditions, genes, np.array(holds, np.int64), atrs)
