@@ -360,7 +360,7 @@ def _trade(run: Any, shared: Any, before: Any, now: Any, close_size: float, entr
     settings = shared.settings
     if run.size != 0.0:
         if now.funding != 0.0:
-            charge_funding(run, now, settings)
+            charge_funding(run, now.funding, now.mark_open, settings)
         if _is_beyond(run, now.mark_open):
             _close(run, shared, now.mark_open, True)
             close_size = entry_size = 0.0
@@ -375,7 +375,7 @@ def _trade(run: Any, shared: Any, before: Any, now: Any, close_size: float, entr
             entry_size = 0.0
     first_bar = run.bar
     if close_size != 0.0:
-        price = market_price(now, close_size, settings.slippage)
+        price = market_price(now.open, now.high, now.low, close_size, settings.slippage)
         if close_size == -run.size:
             if entry_size * run.size > 0.0:
                 first_bar = run.entry_bar  # resized: the same position goes on
@@ -386,7 +386,7 @@ def _trade(run: Any, shared: Any, before: Any, now: Any, close_size: float, entr
             run.entry_equity, run.entry_maintenance = _measure_buffer(run, price, settings)
             run.halvings += 1
     if entry_size != 0.0:
-        price = market_price(now, entry_size, settings.slippage)
+        price = market_price(now.open, now.high, now.low, entry_size, settings.slippage)
         _open(run, entry_size, price, leverage, first_bar, before.volatility, settings)
     if run.size != 0.0:
         if _is_beyond(run, now.mark_open):

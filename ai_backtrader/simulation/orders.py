@@ -101,9 +101,12 @@ def _liquidate(run: Any, price: float, settings: Any) -> None:
 
 
 @compiled
-def charge_funding(run: Any, now: Any, settings: Any) -> None:
-    """Take the funding due at the start of a bar from free cash, what that cannot pay from the position's margin."""
-    amount = now.funding * run.size * now.mark_open
+def charge_funding(run: Any, rate: float, mark: float, settings: Any) -> None:
+    """Take the funding due at the start of a bar from free cash, what that cannot pay from the position's margin.
+
+    Numbers, not a bar: the environments' bars hold more, and Numba would take one record for the other, with a warning.
+    """
+    amount = rate * run.size * mark
     run.funding += amount
     run.unbooked_funding += amount
     if not run.margined:
@@ -210,11 +213,11 @@ def _try_children(run: Any, now: Any, settings: Any) -> None:
 
 
 @inlined
-def market_price(now: Any, size: float, slippage: float) -> float:
+def market_price(opening: float, high: float, low: float, size: float, slippage: float) -> float:
     """Price at which a market order fills at the open of a bar."""
     if size > 0.0:
-        return slip_up(now.high, now.open, slippage)
-    return slip_down(now.low, now.open, slippage)
+        return slip_up(high, opening, slippage)
+    return slip_down(low, opening, slippage)
 
 
 @inlined
@@ -222,7 +225,7 @@ def _enter(run: Any, now: Any, bar: int, leverage: float, settings: Any) -> None
     """Execute the entry; its children are live from the next bar."""
     size = run.entry_size
     run.entry_size = 0.0
-    price = market_price(now, size, settings.slippage)
+    price = market_price(now.open, now.high, now.low, size, settings.slippage)
     if leverage > 1.0:
         filled, price, pnl, fee, admitted = fill_margined(run, size, price, leverage, settings, False)
     else:
@@ -243,7 +246,7 @@ def work(run: Any, bars: Any, bar: int, leverage: float, settings: Any) -> None:
     now = bars[bar]
     if run.size != 0.0:
         if now.funding != 0.0:
-            charge_funding(run, now, settings)
+            charge_funding(run, now.funding, now.mark_open, settings)
         if run.margined:
             mark = now.mark_open
             if mark <= run.liquidation if run.size > 0.0 else mark >= run.liquidation:
@@ -259,7 +262,7 @@ def work(run: Any, bars: Any, bar: int, leverage: float, settings: Any) -> None:
         reason = _REVERSAL if run.turning else _EXIT
         size = run.close_size
         run.close_size = 0.0
-        price = market_price(now, size, settings.slippage)
+        price = market_price(now.open, now.high, now.low, size, settings.slippage)
         _close(run, size, price, reason, settings)
     if run.entry_size != 0.0:
         _enter(run, now, bar, leverage, settings)
