@@ -103,10 +103,9 @@ def plan_rules(bank: SeriesBank, chromosomes: Sequence[StrategyChromosome]) -> P
     ]
     different = {id(part): part for part in parts}
     layout = bank.layout(sum([len(part.genes) for part in different.values()]))
-    periods: dict[int, int] = {}
-    for one in chromosomes:
-        if one.risk.needs_atr:
-            periods.setdefault(one.risk.atr_period, len(periods))
+    needed = [one.risk.atr_period if one.risk.needs_atr else 0 for one in chromosomes]
+    periods = dict.fromkeys(needed)
+    periods.pop(0, None)
     rows: dict[int, bytes] = {}
     new: list[_Parts] = []
     for name, part in different.items():
@@ -118,6 +117,7 @@ def plan_rules(bank: SeriesBank, chromosomes: Sequence[StrategyChromosome]) -> P
     wanted = {id(gene): gene for part in new for gene in part.genes}
     conditions, found, atrs, atr_rows = bank.rows(wanted.values(), periods)
     row_of_gene = dict(zip(wanted, found, strict=True))
+    row_of_period = dict(zip(periods, atr_rows, strict=True))
     for part in new:
         places = array("q", [row_of_gene[id(gene)] for gene in part.genes]).tobytes()
         rows[id(part)] = places
@@ -126,15 +126,15 @@ def plan_rules(bank: SeriesBank, chromosomes: Sequence[StrategyChromosome]) -> P
     holds: list[int] = []
     records = []
     first_gene = 0
-    for one, long, short, leave, filters in zip(
-        chromosomes, parts[0::4], parts[1::4], parts[2::4], parts[3::4], strict=True
+    for one, period, long, short, leave, filters in zip(
+        chromosomes, needed, parts[0::4], parts[1::4], parts[2::4], parts[3::4], strict=True
     ):
         risk = one.risk
         wait = max(long.wait, short.wait, leave.wait, filters.wait)
         atr = 0  # a rule that needs no ATR is given any
-        if risk.needs_atr:
-            atr = atr_rows[periods[risk.atr_period]]
-            wait = max(wait, _atr_wait(risk.atr_period))
+        if period:
+            atr = row_of_period[period]
+            wait = max(wait, _atr_wait(period))
         longs, shorts, leaves, conditions_for_all = (
             len(long.genes),
             len(short.genes),
