@@ -135,7 +135,7 @@ def plan_rules(bank: SeriesBank, chromosomes: Sequence[StrategyChromosome]) -> P
         if period:
             atr = row_of_period[period]
             wait = max(wait, _atr_wait(period))
-        longs, shorts, leaves, conditions_for_all = (
+        longs, shorts, leaves, filtering = (
             len(long.genes),
             len(short.genes),
             len(leave.genes),
@@ -144,11 +144,11 @@ def plan_rules(bank: SeriesBank, chromosomes: Sequence[StrategyChromosome]) -> P
         records.append(
             _RECORD.pack(
                 risk.position_size, risk.leverage, risk.stop_atr, risk.take_profit_atr, risk.trailing_atr, atr,
-                wait - 1, risk.reverse, first_gene, longs, shorts, leaves, conditions_for_all, long.entry_need,
+                wait - 1, risk.reverse, first_gene, longs, shorts, leaves, filtering, long.entry_need,
                 short.entry_need, leave.exit_need, filters.filter_need, len(holds), len(leave.holds),
             )
         )  # fmt: skip
-        first_gene += longs + shorts + leaves + conditions_for_all
+        first_gene += longs + shorts + leaves + filtering
         holds += leave.holds
     rules = np.frombuffer(bytearray().join(records), RULE_DTYPE)
     genes = np.frombuffer(bytearray().join([rows[id(part)] for part in parts]), np.int64)
